@@ -1,0 +1,43 @@
+# make demo   environment, install, the whole method on the embedded world
+# make test   environment, install, lint-free tests (make soak: the long ones)
+# make serve  the winner of the last demo behind an OpenAI-compatible API
+#
+# TORCH_INDEX picks torch's build: TORCH_INDEX=https://download.pytorch.org/whl/cpu (small, no GPU needed),
+# TORCH_INDEX=https://download.pytorch.org/whl/cu128 (CUDA); empty: what your package index gives.
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+TORCH_INDEX ?=
+TORCH := $(shell grep -E '^torch==' requirements.lock)
+
+.PHONY: demo test test-fast soak serve lint lock clean
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) "$(TORCH)"
+	$(BIN)/pip install --quiet --requirement requirements.lock
+	$(BIN)/pip install --quiet --no-deps --editable .
+	touch $@
+
+demo: $(VENV)/.installed
+	$(BIN)/sea-ray run experiment=demo
+
+serve: $(VENV)/.installed
+	$(BIN)/sea-ray serve run=demo
+
+test: $(VENV)/.installed
+	$(BIN)/python -m pytest
+
+test-fast: $(VENV)/.installed
+	$(BIN)/python -m pytest -m "not ray and not soak"
+
+soak: $(VENV)/.installed
+	$(BIN)/python -m pytest -m soak
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

@@ -1,0 +1,49 @@
+"""Cleaning of one document: repaired encoding, composed letters, no control characters, orderly white space."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+
+import ftfy
+
+# Mojibake is repaired and Unicode brought to NFC; typography (curly quotes, full-width forms, ligatures, HTML entities)
+# is the writer's and stays.
+_REPAIR = ftfy.TextFixerConfig(
+    unescape_html=False, uncurl_quotes=False, fix_character_width=False, fix_latin_ligatures=False, normalization="NFC"
+)
+_SOFT_HYPHENS = dict.fromkeys(map(ord, "\u00ad\ufffe\uffff"))
+_SPACES = re.compile(r"[^\S\n]+")
+_LINE_EDGES = re.compile(r" ?\n ?")
+_BLANK_LINES = re.compile(r"\n{3,}")
+_IGNORED_IN_KEY = re.compile(r"[\s\u200b-\u200f\u2060\ufeff]+")
+
+
+def clean(text: str) -> str:
+    """Return a document as the tokenizer should see it.
+
+    Zero-width space, joiner and non-joiner stay: Khmer, Lao, Burmese and Thai part words with the first, and the others
+    change how Tamil and Khmer letters join.
+
+    Args:
+        text: raw document.
+
+    Returns:
+        Text in NFC, mojibake repaired (ftfy), without control characters; runs of spaces are one space, lines are
+        stripped, at most one line is blank in a row.
+    """
+    text = ftfy.fix_text(text, _REPAIR).translate(_SOFT_HYPHENS)
+    text = _LINE_EDGES.sub("\n", _SPACES.sub(" ", text))
+    return _BLANK_LINES.sub("\n\n", text).strip()
+
+
+def text_key(text: str, seed: int = 0) -> bytes:
+    """Return 16 bytes that are equal for documents which differ in case, white space or zero-width characters only.
+
+    Args:
+        text: document.
+        seed: another seed gives unrelated keys.
+    """
+    folded = _IGNORED_IN_KEY.sub("", unicodedata.normalize("NFKC", text).casefold())
+    return hashlib.blake2b(folded.encode(), digest_size=16, salt=seed.to_bytes(8, "little", signed=True)).digest()

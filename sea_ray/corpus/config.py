@@ -1,0 +1,148 @@
+"""What text an experiment reads and how it is cut into tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from sea_ray.errors import ConfigError
+from sea_ray.languages import LANGUAGES, language
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileSource:
+    """Files that hold text of one language."""
+
+    glob: str
+    """Pattern below corpus.root, such as "parallel/tico19/en-*.jsonl"; it must match at least one file. The ending says the
+    format: .txt .jsonl .csv .tsv .parquet .xml, each also compressed (.gz .bz2 .xz)."""
+    field: str = "text"
+    """JSONL key, CSV/TSV/Parquet column or XML element whose text is a document; unused for plain text."""
+    unit: Literal["line", "paragraph", "file"] = "line"
+    """What one document is in plain text; paragraphs are parted by blank lines."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubSource:
+    """A dataset that the `datasets` library streams: a Hugging Face id or a local dataset folder."""
+
+    dataset: str
+    """Id such as "wikimedia/wikipedia", or a folder."""
+    name: str | None = None
+    """Configuration of the dataset, such as "20231101.th"; None: its default."""
+    split: str = "train"
+    """Split of the dataset to read; this project makes its own splits from it."""
+    field: str = "text"
+    """Column whose text is a document."""
+    revision: str | None = None
+    """Commit, tag or branch; None: the newest, which is not reproducible."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoSource:
+    """How much text the embedded world speaks; it has splits of its own, so the hash split is not used."""
+
+    world_seed: int = 0
+    """Seed of the world's facts and sentences."""
+    train_documents: int = 2000
+    """Documents per language, each of a few sentences."""
+    validation_documents: int = 100
+    """Documents per language on which sweeps are judged."""
+    test_documents: int = 200
+    """Documents per language that only the final evaluation reads."""
+
+    def __post_init__(self) -> None:
+        for name in ("train_documents", "validation_documents", "test_documents"):
+            if getattr(self, name) < 1:
+                raise ConfigError(name, f"{getattr(self, name)} documents; at least 1 is needed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusConfig:
+    """Sources, cleaning and splits of the text."""
+
+    source: Literal["demo", "files", "hub"] = "demo"
+    """Where the text comes from: the embedded world, files, or Hugging Face datasets."""
+    languages: tuple[str, ...] = tuple(LANGUAGES)
+    """ISO codes, in the order of all tables."""
+    demo: DemoSource = field(default_factory=DemoSource)
+    """Used when source is demo."""
+    root: str | None = None
+    """Folder or fsspec URL above the globs of `paths`; not part of the corpus' identity."""
+    paths: Mapping[str, tuple[FileSource, ...]] = field(default_factory=dict)
+    """Language -> its files; used when source is files."""
+    hub: Mapping[str, tuple[HubSource, ...]] = field(default_factory=dict)
+    """Language -> its datasets; used when source is hub."""
+    on_bad_line: Literal["error", "skip"] = "error"
+    """What an undecodable, malformed or fieldless row does: stop with its file and line, or be counted in the funnel."""
+    max_documents_per_language: int = 0
+    """Documents kept per language, the first in reading order; 0: all."""
+    min_characters: int = 1
+    """Shorter documents (after cleaning) are dropped."""
+    deduplicate: bool = True
+    """Drop documents whose text was seen before in the language, ignoring case, spaces and zero-width characters."""
+    identify_language: bool = True
+    """Drop documents that are judged to be in another language; Indonesian, Malay and Javanese count as one."""
+    identify_from_characters: int = 20
+    """Shorter documents are not judged: a name or a score line has no language."""
+    validation_frac: float = 0.02
+    """Share of documents held out for choosing settings."""
+    test_frac: float = 0.02
+    """Share of documents held out for the final evaluation."""
+    seed: int = 0
+    """Seed of the split."""
+
+    def __post_init__(self) -> None:
+        if not self.languages:
+            raise ConfigError("languages", "empty; name at least one language")
+        for code in self.languages:
+            language(code)
+        if len(set(self.languages)) != len(self.languages):
+            raise ConfigError("languages", f"{list(self.languages)} names a language twice; once is enough")
+        for name in ("max_documents_per_language", "min_characters", "identify_from_characters"):
+            if getattr(self, name) < 0:
+                raise ConfigError(name, f"{getattr(self, name)} is negative; 0 switches it off")
+        for name in ("validation_frac", "test_frac"):
+            if not 0 < getattr(self, name) < 0.5:
+                raise ConfigError(name, f"{getattr(self, name)} must lie between 0 and 0.5; both held-out parts are needed")
+        self._check_source()
+
+    def _check_source(self) -> None:
+        if self.source == "files":
+            if self.root is None:
+                raise ConfigError("root", "missing; name the folder with your text, such as corpus.root=../shared/data")
+            self._check_languages("paths", self.paths)
+        if self.source == "hub":
+            self._check_languages("hub", self.hub)
+            if self.max_documents_per_language == 0:
+                raise ConfigError(
+                    "max_documents_per_language", "0 (all) of a streamed dataset may be terabytes; set a number, such as 100000"
+                )
+
+    def _check_languages(self, key: str, sources: Mapping[str, tuple[object, ...]]) -> None:
+        for code in sources:
+            language(code, key)
+        for code in self.languages:
+            if not sources.get(code):
+                raise ConfigError(f"{key}.{code}", f"missing; give {code!r} a source or take it out of corpus.languages")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizerConfig:
+    """A byte-level BPE tokenizer, trained on the corpus in equal bytes per language."""
+
+    vocab_size: int = 4096
+    """Entries, with 256 bytes and 3 special tokens among them; a multiple of 64 suits the hardware."""
+    training_bytes_per_language: int = 2_000_000
+    """UTF-8 bytes of each language to learn merges from; a language that has less repeats what it has."""
+    min_frequency: int = 2
+    """A pair must occur so often to be merged."""
+    chat_template: Literal["qwen2", "chatml"] = "qwen2"
+    """Qwen2's ChatML, which adds "You are a helpful assistant." when no system message is given, or ChatML without it."""
+
+    def __post_init__(self) -> None:
+        if self.vocab_size < 259:
+            raise ConfigError("vocab_size", f"{self.vocab_size} is below 259: 256 bytes and 3 special tokens are always in")
+        if self.training_bytes_per_language < 1 or self.min_frequency < 1:
+            raise ConfigError("training_bytes_per_language", "it and min_frequency must be at least 1")

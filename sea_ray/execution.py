@@ -1,0 +1,218 @@
+"""How a stage runs, wherever it runs: unpack, call the stage's function, commit what it made.
+
+A stage names its function ("sea_ray.stages:train_base") instead of holding it, so that planning, the command line and the
+trials of a sweep never import torch; the process that computes resolves the name. `Platform` is what the pipeline needs of
+the machine below: `SoloPlatform` is this process, `sea_ray.launch.ray_platform` is a Ray cluster.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import resource
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from sea_ray.artifacts import Artifact, StageKey, Store
+from sea_ray.errors import SeaRayError
+from sea_ray.tracking import NullTracker, Tracker
+
+if TYPE_CHECKING:
+    from sea_ray.training.engine import Worker
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One result to compute: its identity, its parents and the function that makes it."""
+
+    kind: str
+    """Stage, such as "base"; the folder of the store."""
+    name: str
+    """Readable name, such as "neurons/top_frac=0.02"."""
+    function: str
+    """"module:function" that takes a StageContext and returns facts (a mapping of plain figures)."""
+    config: Any
+    """All values that decide the result (dataclass or mapping of them)."""
+    parents: Mapping[str, Artifact] = field(default_factory=dict)
+    """Role -> artifact that it is made from."""
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    """Name -> content digest of files from outside the store."""
+    version: int = 1
+    """Raised when the function computes something else."""
+    place: Literal["group", "task"] = "task"
+    """Where it runs: all ranks of the training worker group together, or one process."""
+    combine: str | None = None
+    """"module:function" that joins the shards' folders; set for a stage that is a map over shards and a reduce."""
+    num_shards: int = 1
+    """Shards of the map; never part of the identity."""
+    endpoint: Mapping[str, str] | None = None
+    """url, key and model of a served checkpoint that the stage talks to; never part of the identity."""
+
+    @property
+    def key(self) -> StageKey:
+        """Identity in the store."""
+        return StageKey(kind=self.kind, name=self.name, config=self.config, inputs=self.inputs, version=self.version,
+                        parents={role: parent.fingerprint for role, parent in self.parents.items()})
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageContext:
+    """What a stage's function is given."""
+
+    config: Any
+    """The stage's config."""
+    parents: Mapping[str, Path]
+    """Role -> folder of the parent."""
+    folder: Path
+    """Empty folder for the result, the same on all ranks; rank 0 writes."""
+    worker: Worker
+    """This process's place among the ranks."""
+    tracker: Tracker
+    """Receives figures while the stage runs."""
+    shard: int = 0
+    """Number of this shard, from 0."""
+    num_shards: int = 1
+    """Shards in all."""
+    endpoint: Mapping[str, str] | None = None
+    """url, key and model of a served checkpoint, if the stage talks to one."""
+
+
+StageFunction = Callable[[StageContext], Mapping[str, Any]]
+
+
+def resolve(function: str) -> StageFunction:
+    """Return the function of a "module:function" name."""
+    module, _, name = function.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def peak_memory_bytes() -> int:
+    """Return the largest resident memory that this process ever had, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def run_stage(stage: Stage, store: Store, worker: Worker, tracker: Tracker) -> Artifact:
+    """Compute a stage on all ranks and commit it from rank 0; called by every rank alike.
+
+    Args:
+        stage: what to compute; a map stage runs all its shards here, one after the other.
+        store: where it is committed.
+        worker: this rank.
+        tracker: receives figures (rank 0's are shown).
+
+    Returns:
+        The artifact, on every rank.
+    """
+    key = stage.key
+    start = time.perf_counter()
+    with contextlib.ExitStack() as stack:
+        own = stack.enter_context(store.building(key)) if worker.rank == 0 else None
+        folder = Path(worker.broadcast(str(own)))
+        if stage.combine is None:
+            facts = run_shard(stage, folder, worker, tracker)
+        else:
+            shards = [folder / f"shard-{number}" for number in range(stage.num_shards)]
+            for number, part in enumerate(shards):
+                part.mkdir()
+                run_shard(stage, part, worker, tracker, shard=number)
+            facts = combine_shards(stage, folder, worker, tracker)
+        if worker.rank == 0:
+            execution = {**worker.describe(), "peak_memory_bytes": peak_memory_bytes()}
+            store.commit(key, folder, facts, execution, time.perf_counter() - start)
+        worker.barrier()
+    artifact = store.find(key)
+    assert artifact is not None, "rank 0 committed it before the barrier"
+    return artifact
+
+
+def run_shard(stage: Stage, folder: Path, worker: Worker, tracker: Tracker, shard: int = 0) -> Mapping[str, Any]:
+    """Run a stage's function on one shard into `folder`; returns its facts."""
+    return resolve(stage.function)(StageContext(
+        config=stage.config, parents={role: parent.folder for role, parent in stage.parents.items()}, folder=folder,
+        worker=worker, tracker=tracker, shard=shard, num_shards=stage.num_shards, endpoint=stage.endpoint))
+
+
+def combine_shards(stage: Stage, folder: Path, worker: Worker, tracker: Tracker) -> Mapping[str, Any]:
+    """Join the shard folders below `folder` into the result; returns its facts."""
+    assert stage.combine is not None
+    return resolve(stage.combine)(StageContext(
+        config=stage.config, parents={role: parent.folder for role, parent in stage.parents.items()}, folder=folder,
+        worker=worker, tracker=tracker, num_shards=stage.num_shards, endpoint=stage.endpoint))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One point of a sweep and how it ended."""
+
+    point: Mapping[str, Any]
+    """Dotted config path -> value."""
+    artifact: Artifact | None
+    """The result, or None if the trial failed."""
+    error: str | None = None
+    """Why it failed."""
+    reused: bool = False
+    """Whether it was finished before this run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoint:
+    """A served checkpoint."""
+
+    url: str
+    """Root of the OpenAI-compatible API, such as "http://127.0.0.1:8000/v1"."""
+    api_key: str
+    """Key that the server asks for."""
+    model: str
+    """Model name that it answers to."""
+
+
+class Platform(Protocol):
+    """What the pipeline needs of the machine below."""
+
+    store: Store
+    tracker: Tracker
+
+    def run(self, stage: Stage) -> Artifact:
+        """Return the stage's result, reused if it is finished."""
+
+    def sweep(self, name: str, trials: Sequence[tuple[Mapping[str, Any], Stage]]) -> list[Trial]:
+        """Run one stage per point; a failed trial is reported, it never sinks the sweep."""
+
+    def serving(self, checkpoint: Artifact, config: Any) -> contextlib.AbstractContextManager[Endpoint]:
+        """Serve a checkpoint while the context is open."""
+
+
+class SoloPlatform:
+    """Everything in this process, one after the other: what runs on Ray also runs as a plain call."""
+
+    def __init__(self, store: Store, tracker: Tracker | None = None) -> None:
+        """Args: store: holds the results; tracker: receives figures."""
+        from sea_ray.training.engine import SoloWorker
+
+        self.store, self.tracker, self._worker = store, tracker or NullTracker(), SoloWorker()
+
+    def run(self, stage: Stage) -> Artifact:
+        """Return the stage's result, reused if it is finished."""
+        return self.store.find(stage.key) or run_stage(stage, self.store, self._worker, self.tracker)
+
+    def sweep(self, name: str, trials: Sequence[tuple[Mapping[str, Any], Stage]]) -> list[Trial]:
+        """Run the trials in order."""
+        done = []
+        for point, stage in trials:
+            reused = self.store.find(stage.key) is not None
+            try:
+                done.append(Trial(point=point, artifact=self.run(stage), reused=reused))
+            except SeaRayError as error:
+                done.append(Trial(point=point, artifact=None, error=str(error)))
+        return done
+
+    @contextlib.contextmanager
+    def serving(self, checkpoint: Artifact, config: Any):  # type: ignore[no-untyped-def]
+        """Serve a checkpoint from a thread of this process, on loopback."""
+        from sea_ray.serving.local import serve_in_thread
+
+        with serve_in_thread(checkpoint.folder, config) as endpoint:
+            yield Endpoint(**endpoint)

@@ -1,0 +1,90 @@
+"""From `conf/` and command-line overrides to a typed experiment: Hydra composes values, our decoder checks them."""
+
+from __future__ import annotations
+
+import os
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import sea_ray
+from sea_ray.config import ExperimentConfig
+from sea_ray.decoding import decode
+from sea_ray.errors import ConfigError, nearest
+
+CONFIG = "config.yaml"
+
+
+def config_folder() -> Path:
+    """Return the folder of YAML values: $SEA_RAY_CONF, ./conf, the checkout's conf, or the one inside the wheel."""
+    package = Path(sea_ray.__file__).parent
+    named = os.environ.get("SEA_RAY_CONF")
+    candidates = [Path(named)] if named else [Path.cwd() / "conf", package.parent / "conf", package / "conf"]
+    for folder in candidates:
+        if (folder / CONFIG).is_file() and (folder / "experiment").is_dir():
+            return folder.absolute()
+    raise ConfigError("", f"no configuration folder: looked for {CONFIG} and experiment/ in "
+                          f"{', '.join(str(folder) for folder in candidates)}; set SEA_RAY_CONF")
+
+
+def groups(folder: Path) -> dict[str, list[str]]:
+    """Return the config groups below a folder: group -> the names to choose from."""
+    return {group.name: sorted(file.stem for file in group.glob("*.yaml"))
+            for group in sorted(folder.iterdir()) if group.is_dir()}
+
+
+def compose_values(overrides: Sequence[str]) -> dict[str, Any]:
+    """Return the composed experiment as plain containers.
+
+    Args:
+        overrides: Hydra overrides such as "experiment=demo", "corpus.seed=1".
+
+    Raises:
+        ConfigError: an override that can't be parsed, an unknown choice of a group, a value that can't be resolved.
+    """
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    folder = config_folder()
+    choices = groups(folder)
+    parser = OverridesParser.create()
+    accepted = []
+    for text in overrides:
+        try:
+            override = parser.parse_override(text)
+        except HydraException as error:
+            raise ConfigError("", f"override {text!r} can't be read: {str(error).splitlines()[0]}; "
+                                  "write key=value, quoted for the shell") from error
+        key = override.key_or_group
+        if key in choices:
+            chosen = override.value()
+            if isinstance(chosen, str) and chosen not in choices[key]:
+                raise ConfigError(key, f"unknown {key} {chosen!r}{nearest(chosen, choices[key])}")
+            accepted.append(text)
+        else:
+            # Let unknown keys through Hydra: the decoder refuses them with the dotted path and the nearest names.
+            accepted.append(text if text[0] in "+~" else f"++{text}")
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(folder), version_base="1.3"):
+            composed = compose("config", accepted)
+        return typing.cast(dict[str, Any], OmegaConf.to_container(composed, resolve=True, throw_on_missing=True))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError("", str(error).strip()) from error
+
+
+def compose_experiment(overrides: Sequence[str]) -> ExperimentConfig:
+    """Return the experiment that `conf/` and the overrides describe, checked.
+
+    Raises:
+        ConfigError: anything unknown, of a wrong type or out of range, with its dotted path.
+    """
+    if not any(text.lstrip("+").startswith("experiment=") for text in overrides):
+        known = ", ".join(groups(config_folder())["experiment"])
+        raise ConfigError("experiment", f"none chosen; write experiment=NAME with one of: {known}")
+    return decode(ExperimentConfig, compose_values(overrides))

@@ -1,0 +1,168 @@
+"""The pipeline's platform on a Ray cluster: tasks, one worker group, Tune sweeps and Serve."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import ray
+
+from sea_ray.artifacts import Artifact, Store
+from sea_ray.errors import MachineError, SeaRayError
+from sea_ray.execution import Endpoint, Stage, Trial
+from sea_ray.launch.run_queue import open_queue
+from sea_ray.launch.sweep import run_in_group, run_sweep
+from sea_ray.launch.tasks import run_as_tasks
+from sea_ray.launch.worker_group import WorkerGroup
+from sea_ray.tracking import Tracker
+from sea_ray.training.config import ExecutionConfig
+
+
+class RayPlatform:
+    """Computes stages on a Ray cluster; open it with `RayPlatform.open(...)` as a context."""
+
+    def __init__(self, store: Store, tracker: Tracker, execution: ExecutionConfig) -> None:
+        """Args: store: holds results; tracker: shows figures; execution: workers, ZeRO stage, cluster address."""
+        self.store, self.tracker, self.execution = store, tracker, execution
+        self._scratch = tempfile.mkdtemp(prefix="sea_ray-")
+        self._queue_name = f"queue-{os.getpid()}-{int(time.time())}"
+        self._children: dict[str, Tracker] = {}
+        self._draining = threading.Event()
+
+    @classmethod
+    @contextlib.contextmanager
+    def open(cls, store: Store, tracker: Tracker, execution: ExecutionConfig) -> Iterator[RayPlatform]:
+        """Connect to (or start) Ray, start the queue, and take everything down again on every exit path."""
+        platform = cls(store, tracker, execution)
+        try:
+            platform._connect()
+            yield platform
+        finally:
+            platform._close()
+
+    def _connect(self) -> None:
+        address = os.environ.get("RAY_ADDRESS") or self.execution.address
+        os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+        os.environ.setdefault("RAY_DEDUP_LOGS", "1")
+        options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
+        if address == "local":
+            options |= {"num_cpus": self.execution.num_cpus or os.cpu_count(), "include_dashboard": False,
+                        "_temp_dir": f"{self._scratch}/ray"}
+        try:
+            ray.init(address=address, **options)
+        except (ConnectionError, RuntimeError) as error:
+            raise MachineError(f"no Ray cluster at cluster.address={address!r}: {error}") from error
+        if not self.store.is_shared and len([node for node in ray.nodes() if node["Alive"]]) > 1:
+            raise MachineError(f"store.url={self.store.url!r} is a local folder but the cluster has several nodes, which "
+                               "would not see each other's results; name a shared store (s3://..., gs://...)")
+        self._queue = open_queue(self._queue_name)
+        self._group = WorkerGroup(self._queue_name, self.store.url, self.execution, f"{self._scratch}/train")
+        self._drainer = threading.Thread(target=self._drain, daemon=True, name="figures")
+        self._drainer.start()
+
+    def warm_up(self) -> None:
+        """Start the worker group in the background; stages that need it wait for it."""
+        self._group.start()
+
+    def _child(self, run: str) -> Tracker:
+        if run not in self._children:
+            self._children[run] = self.tracker.child(run)
+        return self._children[run]
+
+    def _drain_once(self) -> None:
+        for run, step, content in ray.get(self._queue.drain.remote()):
+            child = self._child(run)
+            if isinstance(content, str):
+                child.note(content)
+            else:
+                child.log(step, **content)
+
+    def _drain(self) -> None:
+        while not self._draining.wait(0.5):
+            try:
+                self._drain_once()
+            except ray.exceptions.RayError:
+                return  # the cluster is gone; the foreground raises the reason
+
+    def run(self, stage: Stage) -> Artifact:
+        """Return the stage's result, reused if it is finished.
+
+        Raises:
+            SeaRayError: what the stage raised on purpose.
+            MachineError: its process was lost more often than the limit.
+        """
+        found = self.store.find(stage.key)
+        if found is not None:
+            return found
+        try:
+            if stage.place == "group":
+                self._group.start()
+                run_in_group(stage, self.store, self._queue_name)
+                artifact = self.store.find(stage.key)
+                assert artifact is not None
+            else:
+                artifact = run_as_tasks(stage, self.store, self._queue_name, num_cpus=self.execution.cpus_per_task,
+                                        threads=self.execution.threads_per_worker)
+        except ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, SeaRayError):
+                raise error.cause from None
+            raise
+        except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError) as error:
+            raise MachineError(f"{stage.name}: its worker process died ({error})") from error
+        self._finish(stage, artifact)
+        return artifact
+
+    def _finish(self, stage: Stage, artifact: Artifact) -> None:
+        with contextlib.suppress(ray.exceptions.RayError):
+            self._drain_once()
+        child = self._child(stage.name)
+        figures = {name: value for name, value in artifact.facts.items() if isinstance(value, int | float)}
+        if figures:
+            child.log(**figures)
+        child.finish()
+
+    def sweep(self, name: str, trials: Sequence[tuple[Mapping[str, Any], Stage]]) -> list[Trial]:
+        """Run one stage per point as Ray Tune trials; a failed trial is reported, it never sinks the sweep."""
+        self._group.start()
+        done = run_sweep(name, trials, self.store, self._queue_name, self._scratch,
+                         max_concurrent=self.execution.max_concurrent_trials)
+        for trial, (_, stage) in zip(done, trials, strict=True):
+            if trial.artifact is not None and not trial.reused:
+                self._finish(stage, trial.artifact)
+            elif trial.artifact is None:
+                self._child(stage.name).note(f"failed: {trial.error}")
+                self._child(stage.name).finish(failed=True)
+        return done
+
+    @contextlib.contextmanager
+    def serving(self, checkpoint: Artifact, config: Any) -> Iterator[Endpoint]:
+        """Serve a checkpoint with Ray Serve on loopback while the context is open."""
+        from sea_ray.launch.serve import deployed
+
+        with deployed(checkpoint.folder, config) as endpoint:
+            yield endpoint
+
+    def release_group(self) -> None:
+        """End the worker group: its memory and processor go to what follows."""
+        self._group.stop(self._queue)
+
+    def _close(self) -> None:
+        failed = False
+        try:
+            if ray.is_initialized():
+                with contextlib.suppress(ray.exceptions.RayError, AttributeError):
+                    self._group.stop(self._queue)
+                with contextlib.suppress(ray.exceptions.RayError, AttributeError):
+                    self._drain_once()
+        finally:
+            self._draining.set()
+            for child in self._children.values():
+                child.finish(failed=failed)
+            ray.shutdown()
+            shutil.rmtree(self._scratch, ignore_errors=True)

@@ -1,0 +1,114 @@
+"""An actor that hands stages to the worker group and carries figures back to whoever shows them.
+
+The worker group is expensive to start (20 s on two cores) and a run in it is cheap (under a second), so on one machine one
+group takes all trainings, those of Tune trials too, from this queue. It holds no torch and starts in a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+from typing import Any
+
+import ray
+
+from sea_ray.execution import Stage
+
+NAMESPACE = "sea_ray"
+IDLE_S = 20.0
+"""After this long without work the ranks are sent round the loop once, so that no collective waits for ever."""
+
+
+class RunQueue:
+    """Async actor: submitters wait for an outcome, rank 0 waits for work, the driver drains events."""
+
+    def __init__(self) -> None:
+        self._waiting: asyncio.Queue[str] = asyncio.Queue()
+        self._stages: dict[str, Stage] = {}
+        self._outcomes: dict[str, asyncio.Future[bytes | None]] = {}
+        self._events: list[tuple[str, int | None, dict[str, float] | str]] = []
+        self._closed: str | None = None
+
+    async def submit(self, stage: Stage) -> bytes | None:
+        """Queue a stage and wait for it; a second submitter of the same fingerprint waits for the same run.
+
+        Returns:
+            None when it is committed, or the pickled exception that ended it.
+        """
+        name = stage.key.fingerprint
+        if self._closed is not None:
+            return pickle.dumps(RuntimeError(self._closed))
+        if name not in self._outcomes:
+            self._stages[name] = stage
+            self._outcomes[name] = asyncio.get_running_loop().create_future()
+            await self._waiting.put(name)
+        outcome = await asyncio.shield(self._outcomes[name])
+        if outcome is not None:
+            self._outcomes.pop(name, None)  # a failed stage may be tried again
+        return outcome
+
+    async def next(self) -> Stage | str:
+        """Return the next stage, "idle" when there is none for a while, or "stop"."""
+        if self._closed is not None:
+            return "stop"
+        try:
+            name = await asyncio.wait_for(self._waiting.get(), IDLE_S)
+        except TimeoutError:
+            return "idle"
+        return self._stages[name] if name else "stop"
+
+    async def finished(self, name: str, error: bytes | None) -> None:
+        """Record how a stage ended; the first word counts."""
+        future = self._outcomes.get(name)
+        if future is not None and not future.done():
+            future.set_result(error)
+
+    async def close(self, reason: str) -> None:
+        """Send the ranks home and end whatever still waits with `reason`."""
+        self._closed = reason
+        await self._waiting.put("")
+        for future in self._outcomes.values():
+            if not future.done():
+                future.set_result(pickle.dumps(RuntimeError(reason)))
+
+    async def log(self, run: str, step: int | None, content: dict[str, float] | str) -> None:
+        """Keep figures (or a line of prose) of a run until they are drained."""
+        self._events.append((run, step, content))
+
+    async def drain(self) -> list[tuple[str, int | None, dict[str, float] | str]]:
+        """Return and forget the events since the last call."""
+        events, self._events = self._events, []
+        return events
+
+
+def open_queue(name: str) -> Any:
+    """Start the actor under a name that tasks, trials and workers of this cluster find."""
+    return ray.remote(num_cpus=0, max_concurrency=1000)(RunQueue).options(name=name, namespace=NAMESPACE).remote()
+
+
+def find_queue(name: str) -> Any:
+    """Return the handle of the actor of that name."""
+    return ray.get_actor(name, namespace=NAMESPACE)
+
+
+class QueueTracker:
+    """A tracker in a worker process: sends figures to the queue without waiting."""
+
+    def __init__(self, queue: Any, run: str) -> None:
+        """Args: queue: actor handle; run: name of the stage or trial."""
+        self.queue, self.run = queue, run
+
+    def log(self, step: int | None = None, **figures: float) -> None:
+        """Send figures."""
+        self.queue.log.remote(self.run, step, figures)
+
+    def note(self, text: str) -> None:
+        """Send a line of prose."""
+        self.queue.log.remote(self.run, None, text)
+
+    def child(self, name: str) -> QueueTracker:
+        """Return a tracker for a part of this run."""
+        return QueueTracker(self.queue, f"{self.run}/{name}")
+
+    def finish(self, *, failed: bool = False) -> None:
+        """Do nothing: the driver closes runs."""

@@ -1,0 +1,120 @@
+"""One long-lived Ray Train worker group with DeepSpeed that computes stages from the run queue, one after the other."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import threading
+from typing import Any
+
+import ray
+
+from sea_ray.artifacts import Store
+from sea_ray.errors import MachineError
+from sea_ray.execution import run_stage
+from sea_ray.launch.run_queue import QueueTracker, find_queue
+from sea_ray.tracking import NullTracker
+from sea_ray.training.config import ExecutionConfig
+
+
+def work(settings: dict[str, Any]) -> None:
+    """Train function of every rank: take stages until told to stop.
+
+    A failure on any rank is reported and raised, so that Train restarts the whole group (the other ranks may hang in a
+    collective) and the next stage finds a healthy one.
+
+    Args:
+        settings: `queue` (name of the actor), `store` (URL), `execution` (ExecutionConfig).
+    """
+    import torch
+
+    from sea_ray.launch.deepspeed_worker import DeepSpeedWorker
+
+    torch.set_num_threads(settings["execution"].threads_per_worker)
+    queue = find_queue(settings["queue"])
+    worker = DeepSpeedWorker(settings["execution"])
+    store = Store(settings["store"])
+    while True:
+        stage = worker.broadcast(ray.get(queue.next.remote()) if worker.rank == 0 else None)
+        if stage == "stop":
+            return
+        if stage == "idle":
+            continue
+        name = stage.key.fingerprint
+        try:
+            run_stage(stage, store, worker, QueueTracker(queue, stage.name) if worker.rank == 0 else NullTracker())
+        except Exception as error:
+            ray.get(queue.finished.remote(name, _pickled(error)))
+            raise
+        if worker.rank == 0:
+            ray.get(queue.finished.remote(name, None))
+
+
+def _pickled(error: Exception) -> bytes:
+    try:
+        return pickle.dumps(error)
+    except (pickle.PicklingError, TypeError, AttributeError):
+        return pickle.dumps(RuntimeError(f"{type(error).__name__}: {error}"))
+
+
+class WorkerGroup:
+    """Runs `TorchTrainer.fit` in a thread of the driver for as long as there is work."""
+
+    def __init__(self, queue_name: str, store_url: str, execution: ExecutionConfig, scratch: str) -> None:
+        """Args: queue_name: the run queue; store_url: where stages commit; scratch: folder for Train's own files."""
+        self._arguments = (queue_name, store_url, execution, scratch)
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+
+    def start(self) -> None:
+        """Start the group once; returns at once, the processes come up in the background."""
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._fit, daemon=True, name="worker-group")
+                self._thread.start()
+
+    def _fit(self) -> None:
+        queue_name, store_url, execution, scratch = self._arguments
+        # 15 s -> 8 s to start: the controller polls this often; the driver's environment is what Train propagates.
+        os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+        queue = find_queue(queue_name)
+        reason = "the worker group has stopped"
+        try:
+            from ray.train import FailureConfig, RunConfig, ScalingConfig
+            from ray.train.torch import TorchConfig, TorchTrainer
+
+            TorchTrainer(
+                work,
+                train_loop_config={"queue": queue_name, "store": store_url, "execution": execution},
+                torch_config=TorchConfig(backend="nccl" if execution.device == "cuda" else "gloo"),
+                scaling_config=ScalingConfig(
+                    num_workers=execution.num_workers, use_gpu=execution.device == "cuda",
+                    resources_per_worker={"CPU": execution.cpus_per_worker}),
+                run_config=RunConfig(name=f"group-{queue_name}", storage_path=scratch,
+                                     failure_config=FailureConfig(max_failures=execution.max_group_restarts)),
+            ).fit()
+        except Exception as error:  # reported to every waiting stage, which raises it in the foreground
+            reason = f"the worker group ended: {type(error).__name__}: {error}"
+        if ray.is_initialized():
+            ray.get(queue.close.remote(reason))
+
+    def stop(self, queue: Any) -> None:
+        """Send the ranks home and wait for the group to end, 20 s at most."""
+        if self._thread is not None:
+            ray.get(queue.close.remote("the run is stopping"))
+            self._thread.join(timeout=20)
+
+
+def raise_outcome(outcome: bytes | None) -> None:
+    """Raise the exception of a stage's outcome, if it has one.
+
+    Raises:
+        SeaRayError: what the stage raised on purpose.
+        MachineError: the group was lost.
+    """
+    if outcome is None:
+        return
+    error = pickle.loads(outcome)  # made by our own workers, passed within the cluster
+    if isinstance(error, RuntimeError) and "worker group" in str(error):
+        raise MachineError(str(error))
+    raise error

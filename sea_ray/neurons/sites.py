@@ -1,0 +1,158 @@
+"""Where neurons live: the architecture as kinds of sites, and which slices of which tensors a neuron owns.
+
+A neuron is an index of a site in a layer (Zhao et al. 2024, arXiv 2402.18815, section 2). Kinds of sites of a Qwen2 layer:
+
+    ffn  channel of the MLP: row of gate_proj, row of up_proj, column of down_proj
+    v    row of v_proj with its bias element, and the o_proj columns of all query heads that read it (grouped heads)
+    q    row of q_proj with its bias element
+    k    row of k_proj with its bias element
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from sea_ray.errors import ConfigError, nearest
+
+SiteKind = Literal["ffn", "v", "q", "k"]
+SITE_KINDS: tuple[SiteKind, ...] = get_args(SiteKind)
+SUPPORTED_MODEL_TYPES = ("qwen2",)
+Indices = NDArray[np.int64]
+
+
+def check_sites(path: str, sites: Sequence[str]) -> None:
+    """Raise ConfigError unless `sites` names at least one kind of site and each only once.
+
+    Args:
+        path: dotted path of the key, for the message.
+        sites: kinds of sites as configured.
+    """
+    if not sites:
+        raise ConfigError(path, f"names no kind of site; give at least one of {', '.join(SITE_KINDS)}")
+    for site in sites:
+        if site not in SITE_KINDS:
+            raise ConfigError(path, f"unknown kind of site {site!r}{nearest(site, SITE_KINDS)}")
+    if len(set(sites)) < len(sites):
+        raise ConfigError(path, f"names a kind of site twice: {', '.join(sites)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorSlice:
+    """Some rows or columns of one parameter tensor."""
+
+    tensor: str
+    """Name in `model.named_parameters()`, such as "model.layers.3.mlp.down_proj.weight"."""
+    dim: Literal[0, 1]
+    """0: rows (or elements of a bias), 1: columns."""
+    index: Indices
+    """Sorted positions along `dim`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """The shape of a decoder, as much of it as neurons need; grouped heads and biases included."""
+
+    model_type: str
+    """Name of the family in transformers."""
+    num_layers: int
+    """Decoder layers."""
+    d_model: int
+    """Width of the residual stream."""
+    d_mlp: int
+    """Channels of one MLP."""
+    num_heads: int
+    """Query heads."""
+    num_kv_heads: int
+    """Key/value heads; each serves num_heads / num_kv_heads query heads."""
+    d_head: int
+    """Width of one head."""
+    total_values: int
+    """All parameters of the model, tied ones once."""
+    sliding_window: int | None = None
+    """Tokens that a position can see where some layer limits them; None: no layer does."""
+
+    @property
+    def num_rep(self) -> int:
+        """Query heads per key/value head."""
+        return self.num_heads // self.num_kv_heads
+
+    def count(self, site: SiteKind) -> int:
+        """Return the neurons of one kind of site in one layer."""
+        heads = self.num_heads if site == "q" else self.num_kv_heads
+        return self.d_mlp if site == "ffn" else heads * self.d_head
+
+    def values_per_neuron(self, site: SiteKind) -> int:
+        """Return how many parameters one neuron owns."""
+        per_site = {"ffn": 3 * self.d_model, "v": self.d_model + 1 + self.num_rep * self.d_model}
+        return per_site.get(site, self.d_model + 1)
+
+    def keys(self, sites: Sequence[SiteKind] = SITE_KINDS) -> Iterator[tuple[SiteKind, int]]:
+        """Yield every (kind of site, layer), layers innermost."""
+        for site in sites:
+            for layer in range(self.num_layers):
+                yield site, layer
+
+    def module(self, layer: int, name: str) -> str:
+        """Return the full name of a projection of a layer, such as "down_proj" of layer 3."""
+        block = "mlp" if name in ("gate_proj", "up_proj", "down_proj") else "self_attn"
+        return f"model.layers.{layer}.{block}.{name}"
+
+    def slices(self, site: SiteKind, layer: int, neurons: Indices) -> tuple[TensorSlice, ...]:
+        """Return the slices of parameter tensors that some neurons of a site own.
+
+        Args:
+            site: kind of site.
+            layer: decoder layer.
+            neurons: sorted indices of neurons, [n].
+        """
+
+        def part(module: str, parameter: str, dim: Literal[0, 1], index: Indices) -> TensorSlice:
+            return TensorSlice(tensor=f"{self.module(layer, module)}.{parameter}", dim=dim, index=index)
+
+        if site == "ffn":
+            return (part("gate_proj", "weight", 0, neurons), part("up_proj", "weight", 0, neurons),
+                    part("down_proj", "weight", 1, neurons))
+        rows = (part(f"{site}_proj", "weight", 0, neurons), part(f"{site}_proj", "bias", 0, neurons))
+        return (*rows, part("o_proj", "weight", 1, self.context_columns(neurons))) if site == "v" else rows
+
+    def context_columns(self, neurons: Indices) -> Indices:
+        """Return the o_proj columns that read some v neurons: n_rep for each, sorted.
+
+        Query head h reads kv head h // n_rep, so v neuron (g, dim) feeds columns (g * n_rep + a) * d_head + dim.
+
+        Args:
+            neurons: indices of v neurons, [n].
+        """
+        group, dim = np.divmod(neurons, self.d_head)
+        heads = group[:, None] * self.num_rep + np.arange(self.num_rep)
+        return np.sort((heads * self.d_head + dim[:, None]).reshape(-1))
+
+
+def describe(model: nn.Module) -> Architecture:
+    """Return the architecture of a model.
+
+    Args:
+        model: a transformers causal language model.
+
+    Raises:
+        ConfigError: the family is not known here.
+    """
+    config: Any = model.config
+    if config.model_type not in SUPPORTED_MODEL_TYPES:
+        raise ConfigError("base.model", (
+            f"model type {config.model_type!r} is not known to the neuron code, which knows "
+            f"{', '.join(SUPPORTED_MODEL_TYPES)}: its projections, grouped heads, biases and rotary embedding would have to "
+            "be described in neurons/sites.py; choose a base of a known type"))
+    sliding = "sliding_attention" in (getattr(config, "layer_types", None) or ())
+    return Architecture(
+        model_type=config.model_type, num_layers=config.num_hidden_layers, d_model=config.hidden_size,
+        d_mlp=config.intermediate_size, num_heads=config.num_attention_heads, num_kv_heads=config.num_key_value_heads,
+        d_head=getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads,
+        total_values=sum(parameter.numel() for parameter in model.parameters()),
+        sliding_window=config.sliding_window if sliding else None)

@@ -1,0 +1,207 @@
+"""Additive statistics of neuron importance: one pass over text fills them, every method and threshold reads them.
+
+Of each language, kind of site, layer and neuron they hold, over windows of equal token count, the sum, the sum of squares and
+a logarithmic histogram of Imp (Zhao et al. 2024, arXiv 2402.18815, section 2), how often the neuron was among the strongest of
+its kind, and how often its gate was open (LAPE: Tang et al. 2024, arXiv 2402.16438). Windows of even and odd number are apart,
+so that the two halves show how stable a selection is. Everything merges by addition, in any order.
+
+Shapes: P = 2 parities, L layers, N neurons, H histogram bins, K ranks, B windows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sea_ray.artifacts import read_json, write_json
+from sea_ray.errors import DataError
+from sea_ray.neurons.sites import SiteKind
+
+NUM_BINS = 64
+LOWEST_EXPONENT = -20.0
+BINS_PER_OCTAVE = 2
+Floats = NDArray[np.float64]
+Counts = NDArray[np.int64]
+
+
+def bin_position(importance: NDArray[np.floating]) -> Floats:
+    """Return where values lie on the histogram's axis: bin h holds positions h to h + 1, the outer bins what is beyond.
+
+    Bins are half octaves from 2^-20 to 2^12; the axis is fixed so that any two histograms add.
+
+    Args:
+        importance: Imp, not negative, any shape.
+    """
+    with np.errstate(divide="ignore"):
+        position = (np.log2(importance.astype(np.float64)) - LOWEST_EXPONENT) * BINS_PER_OCTAVE
+    return np.clip(position, 0, np.nextafter(NUM_BINS, 0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiteStatistics:
+    """The sums of one language at one kind of site."""
+
+    windows_P: Counts
+    """Windows seen."""
+    tokens_P: Counts
+    """Tokens seen."""
+    sum_PLN: Floats
+    """Sum of Imp over windows."""
+    squares_PLN: Floats
+    """Sum of Imp^2 over windows."""
+    histogram_PHLN: NDArray[np.int32]
+    """Windows per bin of Imp."""
+    hits_PKLN: NDArray[np.int32]
+    """Windows in which the neuron was among the k strongest of its kind in the whole model, per k."""
+    active_PLN: Counts
+    """Tokens at which silu(gate) > 0; empty for sites that have no gate."""
+
+    @staticmethod
+    def zeros(num_layers: int, num_neurons: int, num_ranks: int, gated: bool) -> SiteStatistics:
+        """Return the statistics of nothing.
+
+        Args:
+            num_layers, num_neurons: L and N.
+            num_ranks: K, at how many k hits are counted.
+            gated: whether the site has a gate whose openings are counted.
+        """
+        shape = (2, num_layers, num_neurons)
+        return SiteStatistics(
+            windows_P=np.zeros(2, np.int64), tokens_P=np.zeros(2, np.int64), sum_PLN=np.zeros(shape),
+            squares_PLN=np.zeros(shape), histogram_PHLN=np.zeros((2, NUM_BINS, *shape[1:]), np.int32),
+            hits_PKLN=np.zeros((2, num_ranks, *shape[1:]), np.int32),
+            active_PLN=np.zeros(shape if gated else (2, 0, 0), np.int64))
+
+    def add(self, parity: int, importance_BLN: NDArray[np.float32], ranks: tuple[int, ...]) -> None:
+        """Add windows of one parity, in place.
+
+        Args:
+            parity: 0 for windows of even number, 1 for odd.
+            importance_BLN: Imp of each window.
+            ranks: the k at which hits are counted, ascending.
+        """
+        num_windows = len(importance_BLN)
+        exact_BLN = importance_BLN.astype(np.float64)
+        self.windows_P[parity] += num_windows
+        self.sum_PLN[parity] += exact_BLN.sum(0)
+        self.squares_PLN[parity] += np.square(exact_BLN).sum(0)
+        bins_BM = bin_position(importance_BLN).astype(np.int64).reshape(num_windows, -1)
+        histogram_HM = self.histogram_PHLN[parity].reshape(NUM_BINS, -1)
+        hits_KM = self.hits_PKLN[parity].reshape(len(ranks), -1)
+        flat_BM = importance_BLN.reshape(num_windows, -1)
+        every_neuron = np.arange(flat_BM.shape[1])
+        for bins_M, flat_M in zip(bins_BM, flat_BM, strict=True):
+            histogram_HM[bins_M, every_neuron] += 1
+            strongest = np.argpartition(-flat_M, ranks[-1] - 1)[: ranks[-1]]
+            strongest = strongest[np.argsort(-flat_M[strongest], kind="stable")]
+            for hits_M, rank in zip(hits_KM, ranks, strict=True):
+                hits_M[strongest[:rank]] += 1
+
+    def __add__(self, other: SiteStatistics) -> SiteStatistics:
+        return SiteStatistics(**{name: value + getattr(other, name) for name, value in vars(self).items()})
+
+    def half(self, parity: int) -> SiteStatistics:
+        """Return the statistics of the even (0) or odd (1) windows alone."""
+        keep = np.arange(2) == parity
+        return SiteStatistics(**{
+            name: value * keep.reshape(-1, *[1] * (value.ndim - 1)).astype(value.dtype) for name, value in vars(self).items()})
+
+    @property
+    def num_windows(self) -> int:
+        """Windows of both parities."""
+        return int(self.windows_P.sum())
+
+    @property
+    def mean_LN(self) -> Floats:
+        """Mean Imp over windows."""
+        return self.sum_PLN.sum(0) / max(1, self.num_windows)
+
+    @property
+    def probability_LN(self) -> Floats:
+        """Share of tokens at which the gate was open: p_k of LAPE (arXiv 2402.16438, section 2.2)."""
+        return self.active_PLN.sum(0) / max(1, int(self.tokens_P.sum()))
+
+    def share_at_least(self, threshold: float) -> Floats:
+        """Return the share of windows whose Imp is at least `threshold`, [L, N].
+
+        Inside the bin that holds the threshold, windows count by their share of the bin on the logarithmic axis, so a share of
+        exactly 1 needs that bin to be empty.
+
+        Args:
+            threshold: eps on Imp.
+        """
+        position = float(bin_position(np.array(threshold)))
+        lower = int(position)
+        histogram_HLN = self.histogram_PHLN.sum(0)
+        windows_LN = histogram_HLN[lower + 1:].sum(0) + (lower + 1 - position) * histogram_HLN[lower]
+        return windows_LN / max(1, self.num_windows)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportanceStats:
+    """The statistics of several languages at several kinds of sites; an artifact of one NPZ and one JSON file."""
+
+    window_tokens: int
+    """Tokens of each window; Imp grows with it, so only equal lengths compare."""
+    ranks: Mapping[SiteKind, tuple[int, ...]]
+    """Kind of site -> the k at which hits are counted, ascending."""
+    parts: Mapping[tuple[str, SiteKind], SiteStatistics]
+    """(language, kind of site) -> sums."""
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """Languages, in order of first appearance."""
+        return tuple(dict.fromkeys(language for language, _ in self.parts))
+
+    @property
+    def sites(self) -> tuple[SiteKind, ...]:
+        """Kinds of sites, in order of first appearance."""
+        return tuple(self.ranks)
+
+    def __getitem__(self, key: tuple[str, SiteKind]) -> SiteStatistics:
+        return self.parts[key]
+
+    def __add__(self, other: ImportanceStats) -> ImportanceStats:
+        """Return the statistics of both shards' windows.
+
+        Raises:
+            DataError: the shards were measured with other windows, ranks or sites.
+        """
+        if (self.window_tokens, dict(self.ranks)) != (other.window_tokens, dict(other.ranks)):
+            raise DataError(
+                f"importance statistics do not add: windows of {self.window_tokens} and {other.window_tokens} tokens, ranks "
+                f"{dict(self.ranks)} and {dict(other.ranks)}; measure all shards with one detection config and one model")
+        parts = dict(self.parts)
+        for key, part in other.parts.items():
+            parts[key] = parts[key] + part if key in parts else part
+        return ImportanceStats(window_tokens=self.window_tokens, ranks=self.ranks, parts=parts)
+
+    def half(self, parity: int) -> ImportanceStats:
+        """Return the statistics of the even (0) or odd (1) windows alone."""
+        parts = {key: part.half(parity) for key, part in self.parts.items()}
+        return ImportanceStats(window_tokens=self.window_tokens, ranks=self.ranks, parts=parts)
+
+    def save(self, folder: Path) -> None:
+        """Write importance.npz and importance.json into a folder that exists."""
+        arrays = {f"{language}/{site}/{name}": value
+                  for (language, site), part in self.parts.items() for name, value in vars(part).items()}
+        # Histograms are mostly zero: compressed, the demo's 16 MB become less than 1.
+        np.savez_compressed(folder / "importance.npz", **arrays)
+        write_json(folder / "importance.json", {
+            "window_tokens": self.window_tokens, "ranks": self.ranks, "parts": [list(key) for key in self.parts]})
+
+    @classmethod
+    def load(cls, folder: Path) -> ImportanceStats:
+        """Read what `save` wrote."""
+        record = read_json(folder / "importance.json")
+        fields = SiteStatistics.__dataclass_fields__
+        with np.load(folder / "importance.npz", allow_pickle=False) as arrays:
+            parts = {(language, cast(SiteKind, site)): SiteStatistics(
+                **{name: arrays[f"{language}/{site}/{name}"] for name in fields}) for language, site in record["parts"]}
+        ranks = {cast(SiteKind, site): tuple(ks) for site, ks in record["ranks"].items()}
+        return cls(window_tokens=record["window_tokens"], ranks=ranks, parts=parts)
