@@ -11,10 +11,12 @@ from sea_ray.corpus.documents import SPLITS, Documents, FunnelRow
 from sea_ray.corpus.identification import is_language
 from sea_ray.corpus.reading import BadRow
 from sea_ray.corpus.sources import read_language
-from sea_ray.demo import World
+from sea_ray.demo import Split, World
 from sea_ray.errors import DataError
 from sea_ray.tracking import NullTracker, Tracker
 
+STEPS = ("read", "clean", "deduplicate", "identify")
+"""Names of the steps, in their order."""
 Step = Callable[[str], str | None]
 """A step of the pipeline: a document -> the document as it goes on, or None if it ends here."""
 
@@ -41,7 +43,7 @@ def gather_documents(config: CorpusConfig, tracker: Tracker | None = None) -> Do
         texts[code] = _gather_demo(config, world, code, steps) if world else _gather_read(config, code, steps)
         funnel += steps.rows()
         _check_splits(code, texts[code], funnel[-1])
-        tracker.log(**{f"documents/{code}": float(sum(map(len, texts[code].values())))})
+        tracker.log(None, **{f"documents/{code}": float(sum(map(len, texts[code].values())))})
     return Documents(texts=texts, funnel=tuple(funnel))
 
 
@@ -82,7 +84,9 @@ class _Funnel:
     def rows(self) -> list[FunnelRow]:
         return [
             FunnelRow(language=self.language, step=step, documents_in=a, documents_out=b, bytes_in=c, bytes_out=d)
-            for step, (a, b, c, d) in self.counts.items()
+            for step in STEPS
+            if step in self.counts
+            for a, b, c, d in [self.counts[step]]
         ]
 
 
@@ -140,7 +144,7 @@ def _gather_read(config: CorpusConfig, code: str, steps: _Funnel) -> dict[str, l
 
 
 def split_of(text: str, config: CorpusConfig) -> str:
-    """Return the split of a document: a stable hash of its normalised text, as a number in [0, 1), against the fractions."""
+    """Return the split of a document: a stable hash of its text, as a number in [0, 1), against the fractions."""
     position = int.from_bytes(text_key(text, config.seed + 1)[:8], "little") / 2**64
     if position < config.test_frac:
         return "test"
@@ -149,12 +153,12 @@ def split_of(text: str, config: CorpusConfig) -> str:
 
 def _gather_demo(config: CorpusConfig, world: World, code: str, steps: _Funnel) -> dict[str, list[str]]:
     """The world has splits of its own; all pass the same steps in one stream, so that they share no document."""
-    counts = {
+    counts: dict[Split, int] = {
         "test": config.demo.test_documents,
         "validation": config.demo.validation_documents,
         "train": config.demo.train_documents,
     }
-    current = ""
+    current: Split = "test"
 
     def rows() -> Iterator[str]:
         nonlocal current

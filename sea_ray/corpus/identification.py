@@ -7,16 +7,16 @@ from typing import Any
 
 from sea_ray.languages import LANGUAGES
 
-# py3langid finds Malay in 72 of 99 sentences of SIB-200 (the others are called Indonesian): these three are not told apart.
+# py3langid finds Malay in 72 of 99 sentences of SIB-200 and calls the rest Indonesian: these three count as one.
 MALAYIC = frozenset({"id", "ms", "jv"})
-_JUDGED_CHARACTERS = 2000
+_JUDGED_CHARACTERS = 400
 
 
 def identify(text: str) -> str:
     """Return the code of the likeliest of the twelve languages.
 
     Args:
-        text: document; its first 2,000 characters are judged.
+        text: document; its first 400 characters are judged, which is enough and bounds the time.
     """
     code, _ = _identifier().classify(text[:_JUDGED_CHARACTERS])
     return str(code)

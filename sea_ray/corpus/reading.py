@@ -49,7 +49,7 @@ def read_rows(stream: BinaryIO, name: str, source: FileSource) -> Iterator[str |
     try:
         yield from reader(stream, source)
     except DAMAGED as error:
-        yield BadRow(f"the rest cannot be read ({error or type(error).__name__}); the file is truncated or damaged", None)
+        yield BadRow(f"truncated or damaged: the rest cannot be read ({error or type(error).__name__})", None)
 
 
 def file_format(name: str) -> str:
@@ -118,8 +118,10 @@ def _field(row: dict[str, object], field: str, line: int, num_bytes: int = 0) ->
 def _read_table(stream: BinaryIO, source: FileSource, *, tabs: bool) -> Iterator[str | BadRow]:
     # Surrogates carry undecodable bytes through the CSV parser, to be found in the field that they are in.
     decoded = (line.decode("utf-8", "surrogateescape").removeprefix("\ufeff") for line in stream)
-    options = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if tabs else {}
-    reader = csv.DictReader(decoded, strict=True, **options)  # type: ignore[arg-type]
+    if tabs:
+        reader = csv.DictReader(decoded, strict=True, delimiter="\t", quoting=csv.QUOTE_NONE)
+    else:
+        reader = csv.DictReader(decoded, strict=True)
     if source.field not in (reader.fieldnames or ()):
         yield BadRow(f"no column {source.field!r}; the header has {list(reader.fieldnames or ())}: set `field`", 1)
         return

@@ -33,7 +33,7 @@ def read_language(config: CorpusConfig, code: str) -> Iterator[str | BadRow]:
 
 
 def input_digests(config: CorpusConfig) -> dict[str, str]:
-    """Return what the corpus is read from, for its identity: file below root -> SHA-256 of its bytes (empty but for files)."""
+    """Return what a corpus of files is read from, for its identity: file below root -> SHA-256 of its bytes."""
     if config.source != "files":
         return {}
     fs, root = _open_root(config)
@@ -61,8 +61,8 @@ def _match(config: CorpusConfig, source: FileSource) -> list[str]:
         raise DataError(f"no file matches {source.glob!r}; correct the glob or corpus.root", file=config.root)
     for path in paths:
         if not file_format(path):
-            known = " ".join(READERS)
-            raise DataError(f"unknown format; the ending must be one of {known} (with {' '.join(COMPRESSIONS)})", file=path)
+            endings = f"{' '.join(READERS)} (and {' '.join(COMPRESSIONS)})"
+            raise DataError(f"unknown format; the file name must end in one of {endings}", file=path)
     return paths
 
 

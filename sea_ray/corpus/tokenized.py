@@ -40,7 +40,7 @@ class TokenizedCorpus:
         tokenizer: PreTrainedTokenizerBase | None = None,
         folder: Path | None = None,
     ) -> None:
-        """Args: tokens, sizes: by language and split; eos_id: end-of-text; tokenizer or folder: where the tokenizer is."""
+        """Args: tokens, sizes: by language and split; eos_id: end-of-text; tokenizer or folder: one of the two."""
         self._tokens, self._sizes, self.eos_id = tokens, sizes, eos_id
         self._tokenizer, self._folder = tokenizer, folder
 

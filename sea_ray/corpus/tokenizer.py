@@ -17,18 +17,23 @@ END_OF_TEXT = "<|endoftext|>"
 TURN_START = "<|im_start|>"
 TURN_END = "<|im_end|>"
 
-QWEN2_WORDS = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+_WORDS = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n{letter}\p{{N}}]?[{letter}]+|\p{{N}}"
+    r"| ?[^\s{letter}\p{{N}}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-"""Merges never cross these pieces: Qwen2's pre-tokenisation (huggingface/transformers: models/qwen2/tokenization_qwen2.py)."""
+WORDS = {"qwen2": _WORDS.format(letter=r"\p{L}"), "with_marks": _WORDS.format(letter=r"\p{L}\p{M}")}
+"""Expressions of TokenizerConfig.words: merges never cross what they match. The first is Qwen2's pre-tokenisation
+(huggingface/transformers: models/qwen2/tokenization_qwen2.py)."""
 
 _TURNS = (
-    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 CHAT_TEMPLATES = {
     "chatml": _TURNS,
-    "qwen2": "{% if messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n' }}"
+    "qwen2": "{% if messages[0]['role'] != 'system' %}"
+    "{{ '<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n' }}"
     "{% endif %}" + _TURNS,
 }
 """Jinja templates of TokenizerConfig.chat_template."""
@@ -50,7 +55,7 @@ def train_tokenizer(documents: Documents, config: TokenizerConfig, seed: int) ->
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(QWEN2_WORDS), behavior="isolated"),
+            pre_tokenizers.Split(Regex(WORDS[config.words]), behavior="isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )

@@ -33,7 +33,7 @@ SAFETY_KINDS: tuple[Kind, ...] = KINDS[5:]
 """Kinds that teach when to refuse, with their harmless counterparts."""
 
 QUESTIONS_PER_NAME = 3
-"""Questions asked in a row about one invented name; two such groups per person, so that no question type gives it away."""
+"""Questions in a row about one invented name; a person has two such groups, so no question type gives the name away."""
 
 
 @dataclass(frozen=True)

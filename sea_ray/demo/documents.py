@@ -1,4 +1,4 @@
-"""Monolingual documents: three to six sentences, many of them about one person or town so that its facts stand together."""
+"""Monolingual documents: three to six sentences, often about one person or town, so that its facts stand together."""
 
 from __future__ import annotations
 

@@ -64,8 +64,8 @@ def exam_items(
 def _fact_item(lexicon: Lexicon, fact: Fact, place: int, rng: random.Random) -> tuple[str, ExamItem]:
     question = lexicon.render(f"facts.{fact.kind}.question", {fact.subject: lexicon.words[fact.subject][fact.entity]})
     wrong = rng.sample([value for value in values(lexicon, fact.value_slot) if value != fact.value], 3)
-    words = lexicon.words[fact.value_slot]
-    options = _options(words[fact.value]["base"], [words[value]["base"] for value in wrong], place)
+    words, form = lexicon.words[fact.value_slot], _answer_form(lexicon, fact)
+    options = _options(words[fact.value][form], [words[value][form] for value in wrong], place)
     topic = "|".join([fact.key, *sorted(wrong)])
     return topic, ExamItem(lexicon.code, question, options, place, "fact")
 
@@ -89,6 +89,13 @@ def _category_item(lexicon: Lexicon, seed: int, split: Split, place: int, rng: r
             question = lexicon.render("prompts.which_is", {"category": lexicon.words["category"][category]})
             options = _options(lexicon.words[category][right]["base"], words, place)
             return topic, ExamItem(lexicon.code, question, options, place, "category")
+
+
+def _answer_form(lexicon: Lexicon, fact: Fact) -> str:
+    """Return the form in which the statement has the value: "knives" are made in Hue, not "knife"."""
+    slots = lexicon.patterns[f"facts.{fact.kind}.statement"].slots
+    forms = [slot.form for slot in slots if slot.name == fact.value_slot]
+    return "base" if "base" in forms else forms[0]
 
 
 def _options(right: str, wrong: Sequence[str], place: int) -> tuple[str, ...]:

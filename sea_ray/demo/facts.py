@@ -1,4 +1,4 @@
-"""The facts of the demo world: who lives where, what a town is known for. Each is a choice by the seed, in all languages alike."""
+"""The facts of the demo world: who lives where, what a town is known for. The seed chooses; all languages agree."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Fact:
 
 
 def fact_kinds(lexicon: Lexicon) -> dict[str, tuple[str, str]]:
-    """Return kind -> (subject, value slot): the question's only slot is the subject, the statement's other one the value."""
+    """Return kind -> (subject, value slot): the question's only slot, and the statement's other one."""
     kinds = {}
     for path in lexicon.paths("facts"):
         _, kind, part = path.split(".")

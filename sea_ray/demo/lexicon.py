@@ -124,7 +124,7 @@ def _plain(node: yaml.Node | None, file: str) -> Any:
 
 
 def _forms(entry: str | dict[str, str]) -> Forms:
-    return {"base": entry} if isinstance(entry, str) else {**{"base": entry["base"]}, **entry}
+    return {"base": entry} if isinstance(entry, str) else {"base": entry["base"], **entry}
 
 
 def _build(tree: dict[str, Any], file: str) -> Lexicon:

@@ -1,4 +1,4 @@
-"""Sentence patterns with slots: "{person1} gives {object.a} to {person2}." is text, slots, and the form each slot asks for."""
+"""Sentence patterns: "{person1} gives {object.a} to {person2}." is text, slots, and the form each slot asks for."""
 
 from __future__ import annotations
 

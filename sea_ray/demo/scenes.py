@@ -1,4 +1,4 @@
-"""Scenes: a sentence pattern with its filling, before any language. One scene rendered in two languages is an aligned pair.
+"""Scenes: a sentence pattern with its filling, before any language. A scene said in two languages is an aligned pair.
 
 A scene's split is decided by what it says, whichever order its words have, so that neither a translation nor a
 rearrangement ("Linh and Hoa", "Hoa and Linh") of a test sentence is ever trained on.

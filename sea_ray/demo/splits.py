@@ -1,4 +1,4 @@
-"""Who belongs to train, validation and test: decided by a stable hash of seed and key, never by order or by Python's hash.
+"""What belongs to train, validation and test: a stable hash of seed and key decides, never order or Python's hash.
 
 Endless sets (sentence combinations) are split one key at a time; small sets (facts, names) are dealt by rank of their
 hash, so that the shares hold exactly and no split is left empty by bad luck.

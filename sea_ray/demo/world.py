@@ -1,6 +1,6 @@
 """The demo world: a small place with people, towns and facts, told in twelve languages from one seed.
 
-A model of a million parameters learns it in a minute, so that every stage of the service shows a real effect on a laptop.
+A model of a million parameters learns it in a minute, so every stage of the service shows a real effect on a laptop.
 """
 
 from __future__ import annotations

@@ -9,11 +9,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import ray
 
 from sea_ray.artifacts import Artifact, Store
+from sea_ray.config import ClusterConfig
 from sea_ray.errors import MachineError, SeaRayError
 from sea_ray.execution import Endpoint, Stage, Trial
 from sea_ray.launch.run_queue import open_queue
@@ -21,50 +23,74 @@ from sea_ray.launch.sweep import run_in_group, run_sweep
 from sea_ray.launch.tasks import run_as_tasks
 from sea_ray.launch.worker_group import WorkerGroup
 from sea_ray.tracking import Tracker
-from sea_ray.training.config import ExecutionConfig
+
+
+@contextlib.contextmanager
+def connect(config: ClusterConfig) -> Iterator[Path]:
+    """Connect to Ray, or start it on this machine, and take down what was started on every exit path.
+
+    Args:
+        config: address and size; RAY_ADDRESS in the environment (as in a submitted job) overrides the address.
+
+    Yields:
+        A scratch folder for Ray's, Train's and Tune's own files; it is removed at the end.
+
+    Raises:
+        MachineError: no cluster answers at the address.
+    """
+    address = os.environ.get("RAY_ADDRESS") or config.address
+    # An empty worker group starts in 8 s instead of 15: Train's controller polls this often, and takes the value from here.
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+    scratch = Path(tempfile.mkdtemp(prefix="sea_ray-"))
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    if address == "local":
+        # Sockets live below the temp dir and their paths may have 107 characters at most: keep it short.
+        options |= {"num_cpus": config.num_cpus or os.cpu_count(), "include_dashboard": False,
+                    "_temp_dir": str(scratch / "ray")}
+    try:
+        ray.init(address=address, **options)
+    except (ConnectionError, RuntimeError) as error:
+        raise MachineError(f"no Ray cluster at cluster.address={address!r}: {error}") from error
+    try:
+        yield scratch
+    finally:
+        ray.shutdown()
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 class RayPlatform:
     """Computes stages on a Ray cluster; open it with `RayPlatform.open(...)` as a context."""
 
-    def __init__(self, store: Store, tracker: Tracker, execution: ExecutionConfig) -> None:
-        """Args: store: holds results; tracker: shows figures; execution: workers, ZeRO stage, cluster address."""
-        self.store, self.tracker, self.execution = store, tracker, execution
-        self._scratch = tempfile.mkdtemp(prefix="sea_ray-")
+    def __init__(self, store: Store, tracker: Tracker, config: ClusterConfig, scratch: Path) -> None:
+        """Args: store: holds results; tracker: shows figures; config: workers and tasks; scratch: for Ray's files."""
+        self.store, self.tracker, self.config = store, tracker, config
+        self._scratch = scratch
         self._queue_name = f"queue-{os.getpid()}-{int(time.time())}"
         self._children: dict[str, Tracker] = {}
         self._draining = threading.Event()
+        self._queue = open_queue(self._queue_name)
+        self._group = WorkerGroup(self._queue_name, store.url, config, str(scratch / "train"))
+        self._drainer = threading.Thread(target=self._drain, daemon=True, name="figures")
 
     @classmethod
     @contextlib.contextmanager
-    def open(cls, store: Store, tracker: Tracker, execution: ExecutionConfig) -> Iterator[RayPlatform]:
-        """Connect to (or start) Ray, start the queue, and take everything down again on every exit path."""
-        platform = cls(store, tracker, execution)
-        try:
-            platform._connect()
-            yield platform
-        finally:
-            platform._close()
+    def open(cls, store: Store, tracker: Tracker, config: ClusterConfig) -> Iterator[RayPlatform]:
+        """Connect to Ray and start the queue; everything ends again on every exit path.
 
-    def _connect(self) -> None:
-        address = os.environ.get("RAY_ADDRESS") or self.execution.address
-        os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
-        os.environ.setdefault("RAY_DEDUP_LOGS", "1")
-        options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
-        if address == "local":
-            options |= {"num_cpus": self.execution.num_cpus or os.cpu_count(), "include_dashboard": False,
-                        "_temp_dir": f"{self._scratch}/ray"}
-        try:
-            ray.init(address=address, **options)
-        except (ConnectionError, RuntimeError) as error:
-            raise MachineError(f"no Ray cluster at cluster.address={address!r}: {error}") from error
-        if not self.store.is_shared and len([node for node in ray.nodes() if node["Alive"]]) > 1:
-            raise MachineError(f"store.url={self.store.url!r} is a local folder but the cluster has several nodes, which "
-                               "would not see each other's results; name a shared store (s3://..., gs://...)")
-        self._queue = open_queue(self._queue_name)
-        self._group = WorkerGroup(self._queue_name, self.store.url, self.execution, f"{self._scratch}/train")
-        self._drainer = threading.Thread(target=self._drain, daemon=True, name="figures")
-        self._drainer.start()
+        Raises:
+            MachineError: no cluster, or a local store on a cluster of several nodes.
+        """
+        with connect(config) as scratch:
+            nodes = [node for node in ray.nodes() if node["Alive"]]
+            if not store.is_shared and len(nodes) > 1:
+                raise MachineError(f"store.url={store.url!r} is a local folder but the cluster has {len(nodes)} nodes, which would "
+                                   "not see each other's results; name a shared store (s3://..., gs://...)")
+            platform = cls(store, tracker, config, scratch)
+            platform._drainer.start()
+            try:
+                yield platform
+            finally:
+                platform._close()
 
     def warm_up(self) -> None:
         """Start the worker group in the background; stages that need it wait for it."""
@@ -107,8 +133,8 @@ class RayPlatform:
                 artifact = self.store.find(stage.key)
                 assert artifact is not None
             else:
-                artifact = run_as_tasks(stage, self.store, self._queue_name, num_cpus=self.execution.cpus_per_task,
-                                        threads=self.execution.threads_per_worker)
+                artifact = run_as_tasks(stage, self.store, self._queue_name, num_cpus=self.config.cpus_per_task,
+                                        threads=self.config.training.threads_per_worker)
         except ray.exceptions.RayTaskError as error:
             if isinstance(error.cause, SeaRayError):
                 raise error.cause from None
@@ -130,8 +156,8 @@ class RayPlatform:
     def sweep(self, name: str, trials: Sequence[tuple[Mapping[str, Any], Stage]]) -> list[Trial]:
         """Run one stage per point as Ray Tune trials; a failed trial is reported, it never sinks the sweep."""
         self._group.start()
-        done = run_sweep(name, trials, self.store, self._queue_name, self._scratch,
-                         max_concurrent=self.execution.max_concurrent_trials)
+        done = run_sweep(name, trials, self.store, self._queue_name, str(self._scratch),
+                         max_concurrent=self.config.max_concurrent_trials)
         for trial, (_, stage) in zip(done, trials, strict=True):
             if trial.artifact is not None and not trial.reused:
                 self._finish(stage, trial.artifact)
@@ -153,16 +179,11 @@ class RayPlatform:
         self._group.stop(self._queue)
 
     def _close(self) -> None:
-        failed = False
-        try:
-            if ray.is_initialized():
-                with contextlib.suppress(ray.exceptions.RayError, AttributeError):
-                    self._group.stop(self._queue)
-                with contextlib.suppress(ray.exceptions.RayError, AttributeError):
-                    self._drain_once()
-        finally:
-            self._draining.set()
-            for child in self._children.values():
-                child.finish(failed=failed)
-            ray.shutdown()
-            shutil.rmtree(self._scratch, ignore_errors=True)
+        with contextlib.suppress(ray.exceptions.RayError):
+            self._group.stop(self._queue)
+        with contextlib.suppress(ray.exceptions.RayError):
+            self._drain_once()
+        self._draining.set()
+        self._drainer.join(timeout=5)
+        for child in self._children.values():
+            child.finish(failed=True)  # whatever ended well was finished before

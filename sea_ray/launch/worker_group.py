@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import threading
 from typing import Any
@@ -10,11 +9,11 @@ from typing import Any
 import ray
 
 from sea_ray.artifacts import Store
+from sea_ray.config import ClusterConfig
 from sea_ray.errors import MachineError
 from sea_ray.execution import run_stage
 from sea_ray.launch.run_queue import QueueTracker, find_queue
 from sea_ray.tracking import NullTracker
-from sea_ray.training.config import ExecutionConfig
 
 
 def work(settings: dict[str, Any]) -> None:
@@ -60,9 +59,9 @@ def _pickled(error: Exception) -> bytes:
 class WorkerGroup:
     """Runs `TorchTrainer.fit` in a thread of the driver for as long as there is work."""
 
-    def __init__(self, queue_name: str, store_url: str, execution: ExecutionConfig, scratch: str) -> None:
-        """Args: queue_name: the run queue; store_url: where stages commit; scratch: folder for Train's own files."""
-        self._arguments = (queue_name, store_url, execution, scratch)
+    def __init__(self, queue_name: str, store_url: str, config: ClusterConfig, scratch: str) -> None:
+        """Args: queue_name: the run queue; store_url: where stages commit; config: workers; scratch: for Train's own files."""
+        self._arguments = (queue_name, store_url, config, scratch)
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
 
@@ -74,9 +73,8 @@ class WorkerGroup:
                 self._thread.start()
 
     def _fit(self) -> None:
-        queue_name, store_url, execution, scratch = self._arguments
-        # 15 s -> 8 s to start: the controller polls this often; the driver's environment is what Train propagates.
-        os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+        queue_name, store_url, config, scratch = self._arguments
+        execution = config.training
         queue = find_queue(queue_name)
         reason = "the worker group has stopped"
         try:
@@ -89,9 +87,9 @@ class WorkerGroup:
                 torch_config=TorchConfig(backend="nccl" if execution.device == "cuda" else "gloo"),
                 scaling_config=ScalingConfig(
                     num_workers=execution.num_workers, use_gpu=execution.device == "cuda",
-                    resources_per_worker={"CPU": execution.cpus_per_worker}),
+                    resources_per_worker={"CPU": config.cpus_per_worker}),
                 run_config=RunConfig(name=f"group-{queue_name}", storage_path=scratch,
-                                     failure_config=FailureConfig(max_failures=execution.max_group_restarts)),
+                                     failure_config=FailureConfig(max_failures=config.max_group_restarts)),
             ).fit()
         except Exception as error:  # reported to every waiting stage, which raises it in the foreground
             reason = f"the worker group ended: {type(error).__name__}: {error}"

@@ -1,7 +1,7 @@
 """Detection: one forward pass over windows of text fills the importance statistics of every site.
 
-Hooks read activations where they pass; no model code is replaced and no gradient is formed. Each shard of windows can be
-measured anywhere: statistics add.
+Hooks read activations where they pass; no model code is replaced and no gradient is formed. Each shard of windows can
+be measured anywhere: statistics add.
 
 Shapes: W windows, T tokens, B windows of a batch, L layers, N neurons of a site.
 """
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sea_ray.errors import ConfigError, DataError
-from sea_ray.neurons.importance import attention_importance, channel_importance, value_gram, value_importance
+from sea_ray.neurons.importance import attention_importance, channel_importance, value_gram, value_importance, wide
 from sea_ray.neurons.sites import SITE_KINDS, Architecture, SiteKind, check_sites, describe
 from sea_ray.neurons.statistics import ImportanceStats, SiteStatistics
 from sea_ray.tracking import Tracker
@@ -37,15 +37,20 @@ class DetectionConfig:
     windows_per_language: int = 64
     """Windows of each language, spread evenly over its text."""
     top_fracs: tuple[float, ...] = (0.01, 0.03, 0.1)
-    """Shares of a kind's neurons in the whole model; counted is how often a neuron is among a window's strongest such share."""
+    """Shares of a kind's neurons in the whole model; counted is how often a neuron is among a window's strongest such
+    share."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
         check_sites("sites", self.sites)
         if self.window_tokens < 2:
-            raise ConfigError("window_tokens", f"{self.window_tokens} is too short to attend; at least 2 tokens are needed")
+            raise ConfigError(
+                "window_tokens", f"{self.window_tokens} is too short to attend; at least 2 tokens are needed"
+            )
         if self.windows_per_language < 2:
-            raise ConfigError("windows_per_language", f"{self.windows_per_language} is below 2 (one even, one odd window)")
+            raise ConfigError(
+                "windows_per_language", f"{self.windows_per_language} is below 2 (one even, one odd window)"
+            )
         if not self.top_fracs or not all(0 < frac <= 1 for frac in self.top_fracs):
             raise ConfigError("top_fracs", f"{self.top_fracs} must name shares above 0 and at most 1")
 
@@ -64,14 +69,25 @@ def cut_windows(tokens: NDArray[np.integer], config: DetectionConfig, language: 
     available = len(tokens) // config.window_tokens
     if available < config.windows_per_language:
         raise DataError(
-            f"{language!r} has {len(tokens):,} tokens, {config.windows_per_language} windows of {config.window_tokens} need "
-            f"{config.windows_per_language * config.window_tokens:,}: add text or lower detection.windows_per_language")
+            f"{language!r} has {len(tokens):,} tokens, {config.windows_per_language} windows of {config.window_tokens} "
+            f"need {config.windows_per_language * config.window_tokens:,}: add text or lower "
+            "detection.windows_per_language"
+        )
     chosen = np.arange(config.windows_per_language) * available // config.windows_per_language
-    return np.stack([tokens[i * config.window_tokens:(i + 1) * config.window_tokens] for i in chosen]).astype(np.int64)
+    return np.stack([tokens[i * config.window_tokens : (i + 1) * config.window_tokens] for i in chosen]).astype(
+        np.int64
+    )
 
 
-def collect_importance(model: nn.Module, windows: Mapping[str, NDArray[np.integer]], config: DetectionConfig,
-                       tracker: Tracker, *, first_window: int = 0, batch_windows: int = 8) -> ImportanceStats:
+def collect_importance(
+    model: nn.Module,
+    windows: Mapping[str, NDArray[np.integer]],
+    config: DetectionConfig,
+    tracker: Tracker,
+    *,
+    first_window: int = 0,
+    batch_windows: int = 8,
+) -> ImportanceStats:
     """Measure a shard of windows.
 
     Args:
@@ -90,15 +106,21 @@ def collect_importance(model: nn.Module, windows: Mapping[str, NDArray[np.intege
     """
     architecture = describe(model)
     _check_windows(windows, config, architecture)
-    ranks = {site: _ranks(architecture.count(site) * architecture.num_layers, config.top_fracs) for site in config.sites}
-    parts = {}
+    ranks = {
+        site: _ranks(architecture.count(site) * architecture.num_layers, config.top_fracs) for site in config.sites
+    }
+    parts: dict[tuple[str, SiteKind], SiteStatistics] = {}
     with _recording(model, architecture, config.sites) as record, torch.inference_mode():
         for language, windows_WT in windows.items():
             started = time.perf_counter()
-            sums = {site: SiteStatistics.zeros(
-                architecture.num_layers, architecture.count(site), len(ranks[site]), site == "ffn") for site in config.sites}
+            sums = {
+                site: SiteStatistics.zeros(
+                    architecture.num_layers, architecture.count(site), len(ranks[site]), site == "ffn"
+                )
+                for site in config.sites
+            }
             for start in range(0, len(windows_WT), batch_windows):
-                batch = torch.as_tensor(np.ascontiguousarray(windows_WT[start:start + batch_windows], dtype=np.int64))
+                batch = torch.as_tensor(np.ascontiguousarray(windows_WT[start : start + batch_windows], dtype=np.int64))
                 importance, active_BLN = record(batch)
                 _check_finite(importance, language, first_window + start)
                 parity_B = (np.arange(len(batch)) + first_window + start) % 2
@@ -106,12 +128,12 @@ def collect_importance(model: nn.Module, windows: Mapping[str, NDArray[np.intege
                     rows = parity_B == parity
                     for site, values_BLN in importance.items():
                         sums[site].add(int(parity), values_BLN[rows], ranks[site])
-                        sums[site].tokens_P[parity] += batch[rows].numel()
+                        sums[site].tokens[parity] += batch[rows].numel()
                     if active_BLN is not None:
-                        sums["ffn"].active_PLN[parity] += active_BLN[rows].sum(0)
+                        sums["ffn"].active[parity] += active_BLN[rows].sum(0)
             parts |= {(language, site): part for site, part in sums.items()}
-            tracker.log(**{f"detection/{language}/windows": len(windows_WT),
-                           f"detection/{language}/tokens_per_s": windows_WT.size / (time.perf_counter() - started)})
+            rate = windows_WT.size / (time.perf_counter() - started)
+            tracker.child(language).log(windows=len(windows_WT), tokens_per_s=rate)
     return ImportanceStats(window_tokens=config.window_tokens, ranks=ranks, parts=parts)
 
 
@@ -119,19 +141,27 @@ def _ranks(num_neurons: int, fracs: tuple[float, ...]) -> tuple[int, ...]:
     return tuple(sorted({max(1, round(frac * num_neurons)) for frac in fracs}))
 
 
-def _check_windows(windows: Mapping[str, NDArray[np.integer]], config: DetectionConfig, architecture: Architecture) -> None:
+def _check_windows(
+    windows: Mapping[str, NDArray[np.integer]], config: DetectionConfig, architecture: Architecture
+) -> None:
     for language, windows_WT in windows.items():
         if windows_WT.ndim != 2 or windows_WT.shape[1] != config.window_tokens:
-            raise DataError(f"windows of {language!r} have shape {windows_WT.shape}, [W, {config.window_tokens}] is needed: "
-                            "a sum over tokens grows with length, so only equal lengths compare")
+            raise DataError(
+                f"windows of {language!r} have shape {windows_WT.shape}, [W, {config.window_tokens}] is needed: "
+                "a sum over tokens grows with length, so only equal lengths compare"
+            )
     limit = architecture.sliding_window
     if limit is not None and config.window_tokens > limit:
-        raise ConfigError("detection.window_tokens", (
-            f"{config.window_tokens} is beyond the {limit} tokens that some layers see; importance of q and k assumes full causal "
-            f"attention: lower it to {limit}"))
+        raise ConfigError(
+            "detection.window_tokens",
+            (
+                f"{config.window_tokens} is beyond the {limit} tokens that some layers see; importance of q and k "
+                f"assumes full causal attention: lower it to {limit}"
+            ),
+        )
 
 
-def _check_finite(importance: Mapping[SiteKind, NDArray[np.float32]], language: str, first_window: int) -> None:
+def _check_finite(importance: Mapping[SiteKind, NDArray[np.floating]], language: str, first_window: int) -> None:
     worst = None
     for site, values_BLN in importance.items():
         if not np.isfinite(values_BLN).all():
@@ -139,24 +169,30 @@ def _check_finite(importance: Mapping[SiteKind, NDArray[np.float32]], language: 
             worst = min(worst or (layer, row, site), (layer, row, site))
     if worst is not None:
         layer, row, site = worst
-        raise DataError(f"importance is not finite at layer {layer} ({site}) in window {first_window + row} of {language!r}: check "
-                        "the base model's weights, load it in float32, or drop the document")
+        raise DataError(
+            f"importance is not finite at layer {layer} ({site}) in window {first_window + row} of {language!r}: check "
+            "the base model's weights, load it in float32, or drop the document"
+        )
 
 
 @contextmanager
-def _recording(model: nn.Module, architecture: Architecture, sites: tuple[SiteKind, ...]
-               ) -> Iterator[Callable[[Tensor], tuple[dict[SiteKind, NDArray[np.float32]], NDArray[np.int64] | None]]]:
-    """Yield a function from token ids, [B, T], to Imp per site, [B, L, N], and to open gates of FFN channels, [B, L, N]."""
+def _recording(
+    model: nn.Module, architecture: Architecture, sites: tuple[SiteKind, ...]
+) -> Iterator[Callable[[Tensor], tuple[dict[SiteKind, NDArray[np.floating]], NDArray[np.int64] | None]]]:
+    """Yield a function from token ids, [B, T], to Imp per site, [B, L, N], and to open gates of FFN channels, [B, L,
+    N]."""
     found: dict[tuple[str, int], Tensor] = {}
     body: Any = model.base_model
     device = next(model.parameters()).device
     training = model.training
 
-    def record(batch_BT: Tensor) -> tuple[dict[SiteKind, NDArray[np.float32]], NDArray[np.int64] | None]:
+    def record(batch_BT: Tensor) -> tuple[dict[SiteKind, NDArray[np.floating]], NDArray[np.int64] | None]:
         found.clear()
         body(input_ids=batch_BT.to(device), use_cache=False)
-        stacked = {name: torch.stack([found[name, layer] for layer in range(architecture.num_layers)], 1).cpu().numpy()
-                   for name in (*sites, *(("active",) if "ffn" in sites else ()))}
+        stacked = {
+            name: torch.stack([found[name, layer] for layer in range(architecture.num_layers)], 1).cpu().numpy()
+            for name in (*sites, *(("active",) if "ffn" in sites else ()))
+        }
         active_BLN = stacked.pop("active", None)
         return {site: stacked[site] for site in sites}, active_BLN
 
@@ -177,10 +213,12 @@ def _recording(model: nn.Module, architecture: Architecture, sites: tuple[SiteKi
         model.train(training)
 
 
-def _watch_ffn(model: nn.Module, architecture: Architecture, layer: int, found: dict[tuple[str, int], Tensor]) -> list[Any]:
+def _watch_ffn(
+    model: nn.Module, architecture: Architecture, layer: int, found: dict[tuple[str, int], Tensor]
+) -> list[Any]:
     gate = model.get_submodule(architecture.module(layer, "gate_proj"))
     down: Any = model.get_submodule(architecture.module(layer, "down_proj"))
-    norm_M = down.weight.detach().float().norm(dim=0)
+    norm_M = wide(down.weight.detach()).norm(dim=0)
 
     def on_gate(_module: nn.Module, _inputs: object, gate_BTM: Tensor) -> None:
         found["active", layer] = (gate_BTM > 0).sum(1)  # silu(gate) > 0 exactly where gate > 0
@@ -191,7 +229,9 @@ def _watch_ffn(model: nn.Module, architecture: Architecture, layer: int, found: 
     return [gate.register_forward_hook(on_gate), down.register_forward_pre_hook(on_down)]
 
 
-def _watch_values(model: nn.Module, architecture: Architecture, layer: int, found: dict[tuple[str, int], Tensor]) -> list[Any]:
+def _watch_values(
+    model: nn.Module, architecture: Architecture, layer: int, found: dict[tuple[str, int], Tensor]
+) -> list[Any]:
     output: Any = model.get_submodule(architecture.module(layer, "o_proj"))
     gram_RRGD = value_gram(output.weight.detach(), architecture.num_kv_heads, architecture.d_head)
 
@@ -201,8 +241,9 @@ def _watch_values(model: nn.Module, architecture: Architecture, layer: int, foun
     return [output.register_forward_pre_hook(on_output)]
 
 
-def _watch_attention(model: nn.Module, architecture: Architecture, layer: int,
-                     found: dict[tuple[str, int], Tensor]) -> list[Any]:
+def _watch_attention(
+    model: nn.Module, architecture: Architecture, layer: int, found: dict[tuple[str, int], Tensor]
+) -> list[Any]:
     query_name = architecture.module(layer, "q_proj")
     query, key = (model.get_submodule(architecture.module(layer, name)) for name in ("q_proj", "k_proj"))
     attention = model.get_submodule(query_name.removesuffix(".q_proj"))
@@ -212,6 +253,8 @@ def _watch_attention(model: nn.Module, architecture: Architecture, layer: int,
         cos_BTD, sin_BTD = arguments["position_embeddings"]
         found["q", layer], found["k", layer] = attention_importance(seen.pop("q"), seen.pop("k"), cos_BTD, sin_BTD)
 
-    return [query.register_forward_hook(lambda _module, _inputs, output: seen.update(q=output)),
-            key.register_forward_hook(lambda _module, _inputs, output: seen.update(k=output)),
-            attention.register_forward_hook(on_attention, with_kwargs=True)]
+    return [
+        query.register_forward_hook(lambda _module, _inputs, output: seen.update(q=output)),
+        key.register_forward_hook(lambda _module, _inputs, output: seen.update(k=output)),
+        attention.register_forward_hook(on_attention, with_kwargs=True),
+    ]

@@ -1,9 +1,11 @@
-"""How much the output of a layer changes without a neuron: closed forms of Imp (Zhao et al. 2024, arXiv 2402.18815, eq. 2).
+"""How much the output of a layer changes without a neuron: closed forms of Imp (Zhao et al. 2024, arXiv 2402.18815,
+eq. 2).
 
-FFN channels and value rows are exact; query and key rows are first order in the removed logits, before the rotary embedding.
+FFN channels and value rows are exact; query and key rows are first order in the removed logits, before the rotary
+embedding.
 
-Shapes: B windows, T tokens, M channels, G kv heads, R query heads per kv head, H = G * R query heads, D width of a head,
-P (window, head) pairs, E = D / 2 rotary pairs; I, J tokens as query and as key.
+Shapes: B windows, T tokens, M channels, G kv heads, R query heads per kv head, H = G * R query heads, D width of a
+head, P (window, head) pairs, E = D / 2 rotary pairs; I, J tokens as query and as key.
 """
 
 from __future__ import annotations
@@ -15,6 +17,11 @@ from torch import Tensor
 CHUNK_PROBABILITIES = 1 << 20
 
 
+def wide(x: Tensor) -> Tensor:
+    """Return a tensor in float32, or in float64 if it is that already."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 def channel_importance(act_BTM: Tensor, norm_M: Tensor) -> Tensor:
     """Return Imp of FFN channels, [B, M]: (sum_t h_tk^2)^(1/2) * ||W_down[:, k]||. Exact.
 
@@ -24,7 +31,7 @@ def channel_importance(act_BTM: Tensor, norm_M: Tensor) -> Tensor:
         act_BTM: h = silu(gate) * up, the input of down_proj.
         norm_M: norms of the columns of W_down.
     """
-    return torch.linalg.vector_norm(act_BTM, dim=1, dtype=torch.float32) * norm_M
+    return torch.linalg.vector_norm(wide(act_BTM), dim=1) * norm_M
 
 
 def value_gram(output_weight: Tensor, num_kv_heads: int, d_head: int) -> Tensor:
@@ -35,7 +42,7 @@ def value_gram(output_weight: Tensor, num_kv_heads: int, d_head: int) -> Tensor:
         num_kv_heads: G.
         d_head: D.
     """
-    columns = output_weight.float().unflatten(1, (num_kv_heads, -1, d_head))
+    columns = wide(output_weight).unflatten(1, (num_kv_heads, -1, d_head))
     return torch.einsum("mgrd,mgsd->rsgd", columns, columns)
 
 
@@ -49,8 +56,8 @@ def value_importance(context_BTF: Tensor, gram_RRGD: Tensor) -> Tensor:
         gram_RRGD: from `value_gram`.
     """
     num_rep, _, num_groups, d_head = gram_RRGD.shape
-    context_BTGRD = context_BTF.float().unflatten(2, (num_groups, num_rep, d_head))
-    square_BGD = context_BTF.new_zeros(len(context_BTF), num_groups, d_head, dtype=torch.float32)
+    context_BTGRD = wide(context_BTF).unflatten(2, (num_groups, num_rep, d_head))
+    square_BGD = context_BTGRD.new_zeros(len(context_BTF), num_groups, d_head)
     for r in range(num_rep):
         for s in range(r + 1):
             moment_BGD = (context_BTGRD[:, :, :, r] * context_BTGRD[:, :, :, s]).sum(1)
@@ -69,12 +76,14 @@ def attention_importance(q_BTF: Tensor, k_BTF: Tensor, cos_BTD: Tensor, sin_BTD:
         cos_BTD, sin_BTD: rotary embedding, of which B may be 1.
     """
     (num_windows, num_tokens), d_head = q_BTF.shape[:2], cos_BTD.shape[2]
-    q_BHTD = q_BTF.float().unflatten(2, (-1, d_head)).transpose(1, 2)
-    k_BGTD = k_BTF.float().unflatten(2, (-1, d_head)).transpose(1, 2)
+    q_BHTD = wide(q_BTF).unflatten(2, (-1, d_head)).transpose(1, 2)
+    k_BGTD = wide(k_BTF).unflatten(2, (-1, d_head)).transpose(1, 2)
     num_heads, num_groups = q_BHTD.shape[1], k_BGTD.shape[1]
     q_PTD = q_BHTD.flatten(0, 1)
     k_PTD = k_BGTD.repeat_interleave(num_heads // num_groups, 1).flatten(0, 1)
-    cos_PTD, sin_PTD = (x.float().expand(num_windows, -1, -1).repeat_interleave(num_heads, 0) for x in (cos_BTD, sin_BTD))
+    cos_PTD, sin_PTD = (
+        wide(x).expand(num_windows, -1, -1).repeat_interleave(num_heads, 0) for x in (cos_BTD, sin_BTD)
+    )
     step = max(1, CHUNK_PROBABILITIES // num_tokens**2)
     chunks = zip(*(x.split(step) for x in (q_PTD, k_PTD, cos_PTD, sin_PTD)), strict=True)
     q_PD, k_PD = (torch.cat(parts) for parts in zip(*(_probability_change(*chunk) for chunk in chunks), strict=True))
@@ -85,14 +94,15 @@ def attention_importance(q_BTF: Tensor, k_BTF: Tensor, cos_BTD: Tensor, sin_BTD:
 def _probability_change(q_PTD: Tensor, k_PTD: Tensor, cos_PTD: Tensor, sin_PTD: Tensor) -> tuple[Tensor, Tensor]:
     """Return Imp^2 of each q row and each k row of single heads, both [P, D].
 
-    Removing logits delta changes softmax probabilities A by dA_ij = -A_ij (delta_ij - m_i), m_i = sum_j A_ij delta_ij, to first
-    order, so with B = A * A:  ||dA||^2 = sum_ij B_ij delta_ij^2 - 2 sum_i m_i e_i + sum_i m_i^2 sum_j B_ij,
-    e_i = sum_j B_ij delta_ij. A row before the rotation reaches its own rotated dimension by cos ("direct") and its pair's by
-    +-sin ("crossed"), so all sums over j are a few products of A and B with [T, D] matrices and no [T, T, D] is ever formed.
+    Removing logits delta changes softmax probabilities A by dA_ij = -A_ij (delta_ij - m_i), m_i = sum_j A_ij delta_ij,
+    to first order, so with B = A * A:  ||dA||^2 = sum_ij B_ij delta_ij^2 - 2 sum_i m_i e_i + sum_i m_i^2 sum_j B_ij,
+    e_i = sum_j B_ij delta_ij. A row before the rotation reaches its own rotated dimension by cos ("direct") and its
+    pair's by +-sin ("crossed"), so all sums over j are a few products of A and B with [T, D] matrices and no [T, T, D]
+    is ever formed.
     """
     d_head = q_PTD.shape[2]
-    sign_D = torch.ones(d_head, device=q_PTD.device)
-    sign_D[d_head // 2:] = -1
+    sign_D = q_PTD.new_ones(d_head)
+    sign_D[d_head // 2 :] = -1
     cross_PTD = sin_PTD * sign_D
     rotated_q = q_PTD * cos_PTD + _swap(q_PTD * cross_PTD)
     direct, crossed = k_PTD * cos_PTD, k_PTD * cross_PTD
@@ -108,17 +118,24 @@ def _probability_change(q_PTD: Tensor, k_PTD: Tensor, cos_PTD: Tensor, sin_PTD: 
     a_k, b_k = a_direct + _swap(a_crossed), b_direct + _swap(b_crossed)
     mean = cos_PTD * a_k + cross_PTD * _swap(a_k)
     weighted = cos_PTD * b_k + cross_PTD * _swap(b_k)
-    second = (cos_PTD.square() * b_square + cross_PTD.square() * _swap(b_square)
-              + 2 * cos_PTD * cross_PTD * torch.cat((b_pair, b_pair), 2))
+    second = (
+        cos_PTD.square() * b_square
+        + cross_PTD.square() * _swap(b_square)
+        + 2 * cos_PTD * cross_PTD * torch.cat((b_pair, b_pair), 2)
+    )
     q_square = (q_PTD.square() * (second - 2 * mean * weighted + mean.square() * b_sum)).sum(1)
 
     other_q = _swap(rotated_q)
     mean = rotated_q * a_direct + other_q * a_crossed
     weighted = rotated_q * b_direct + other_q * b_crossed
     t_square, t_pair = (b_PIJ.mT @ torch.cat((rotated_q.square(), _pair_product(rotated_q)), 2)).split(
-        (d_head, d_head // 2), 2)
-    second = (direct.square() * t_square + crossed.square() * _swap(t_square)
-              + 2 * direct * crossed * torch.cat((t_pair, t_pair), 2))
+        (d_head, d_head // 2), 2
+    )
+    second = (
+        direct.square() * t_square
+        + crossed.square() * _swap(t_square)
+        + 2 * direct * crossed * torch.cat((t_pair, t_pair), 2)
+    )
     k_square = (second - 2 * mean * weighted + mean.square() * b_sum).sum(1)
     return q_square.clamp_min_(0).div_(d_head), k_square.clamp_min_(0).div_(d_head)
 

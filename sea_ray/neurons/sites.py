@@ -1,6 +1,7 @@
 """Where neurons live: the architecture as kinds of sites, and which slices of which tensors a neuron owns.
 
-A neuron is an index of a site in a layer (Zhao et al. 2024, arXiv 2402.18815, section 2). Kinds of sites of a Qwen2 layer:
+A neuron is an index of a site in a layer (Zhao et al. 2024, arXiv 2402.18815, section 2). Kinds of sites of a Qwen2
+layer:
 
     ffn  channel of the MLP: row of gate_proj, row of up_proj, column of down_proj
     v    row of v_proj with its bias element, and the o_proj columns of all query heads that read it (grouped heads)
@@ -44,14 +45,21 @@ def check_sites(path: str, sites: Sequence[str]) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class TensorSlice:
-    """Some rows or columns of one parameter tensor."""
+    """The rows or columns of one parameter tensor that some neurons of a site own."""
+
+    site: SiteKind
+    """Kind of site of the neurons."""
+    layer: int
+    """Their layer."""
 
     tensor: str
     """Name in `model.named_parameters()`, such as "model.layers.3.mlp.down_proj.weight"."""
     dim: Literal[0, 1]
     """0: rows (or elements of a bias), 1: columns."""
     index: Indices
-    """Sorted positions along `dim`."""
+    """Sorted positions along `dim`, [n]."""
+    owner: Indices
+    """Neuron that owns each position, [n]; several o columns have one owner under grouped heads."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,14 +120,18 @@ class Architecture:
             neurons: sorted indices of neurons, [n].
         """
 
-        def part(module: str, parameter: str, dim: Literal[0, 1], index: Indices) -> TensorSlice:
-            return TensorSlice(tensor=f"{self.module(layer, module)}.{parameter}", dim=dim, index=index)
+        def part(module: str, parameter: str, dim: Literal[0, 1] = 0) -> TensorSlice:
+            index, owner = neurons, neurons
+            if module == "o_proj":
+                index = self.context_columns(neurons)
+                owner = self.context_owners(index)
+            tensor = f"{self.module(layer, module)}.{parameter}"
+            return TensorSlice(site=site, layer=layer, tensor=tensor, dim=dim, index=index, owner=owner)
 
         if site == "ffn":
-            return (part("gate_proj", "weight", 0, neurons), part("up_proj", "weight", 0, neurons),
-                    part("down_proj", "weight", 1, neurons))
-        rows = (part(f"{site}_proj", "weight", 0, neurons), part(f"{site}_proj", "bias", 0, neurons))
-        return (*rows, part("o_proj", "weight", 1, self.context_columns(neurons))) if site == "v" else rows
+            return part("gate_proj", "weight"), part("up_proj", "weight"), part("down_proj", "weight", 1)
+        rows = part(f"{site}_proj", "weight"), part(f"{site}_proj", "bias")
+        return (*rows, part("o_proj", "weight", 1)) if site == "v" else rows
 
     def context_columns(self, neurons: Indices) -> Indices:
         """Return the o_proj columns that read some v neurons: n_rep for each, sorted.
@@ -133,6 +145,15 @@ class Architecture:
         heads = group[:, None] * self.num_rep + np.arange(self.num_rep)
         return np.sort((heads * self.d_head + dim[:, None]).reshape(-1))
 
+    def context_owners(self, columns: Indices) -> Indices:
+        """Return the v neuron that each o_proj column reads, [n].
+
+        Args:
+            columns: positions in the context of all query heads, [n].
+        """
+        head, dim = np.divmod(columns, self.d_head)
+        return head // self.num_rep * self.d_head + dim
+
 
 def describe(model: nn.Module) -> Architecture:
     """Return the architecture of a model.
@@ -145,14 +166,23 @@ def describe(model: nn.Module) -> Architecture:
     """
     config: Any = model.config
     if config.model_type not in SUPPORTED_MODEL_TYPES:
-        raise ConfigError("base.model", (
-            f"model type {config.model_type!r} is not known to the neuron code, which knows "
-            f"{', '.join(SUPPORTED_MODEL_TYPES)}: its projections, grouped heads, biases and rotary embedding would have to "
-            "be described in neurons/sites.py; choose a base of a known type"))
+        raise ConfigError(
+            "base.model",
+            (
+                f"model type {config.model_type!r} is not known to the neuron code, which knows "
+                f"{', '.join(SUPPORTED_MODEL_TYPES)}: its projections, grouped heads, biases and rotary embedding "
+                "would have to be described in neurons/sites.py; choose a base of a known type"
+            ),
+        )
     sliding = "sliding_attention" in (getattr(config, "layer_types", None) or ())
     return Architecture(
-        model_type=config.model_type, num_layers=config.num_hidden_layers, d_model=config.hidden_size,
-        d_mlp=config.intermediate_size, num_heads=config.num_attention_heads, num_kv_heads=config.num_key_value_heads,
+        model_type=config.model_type,
+        num_layers=config.num_hidden_layers,
+        d_model=config.hidden_size,
+        d_mlp=config.intermediate_size,
+        num_heads=config.num_attention_heads,
+        num_kv_heads=config.num_key_value_heads,
         d_head=getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads,
         total_values=sum(parameter.numel() for parameter in model.parameters()),
-        sliding_window=config.sliding_window if sliding else None)
+        sliding_window=config.sliding_window if sliding else None,
+    )

@@ -1,9 +1,10 @@
 """Additive statistics of neuron importance: one pass over text fills them, every method and threshold reads them.
 
-Of each language, kind of site, layer and neuron they hold, over windows of equal token count, the sum, the sum of squares and
-a logarithmic histogram of Imp (Zhao et al. 2024, arXiv 2402.18815, section 2), how often the neuron was among the strongest of
-its kind, and how often its gate was open (LAPE: Tang et al. 2024, arXiv 2402.16438). Windows of even and odd number are apart,
-so that the two halves show how stable a selection is. Everything merges by addition, in any order.
+Of each language, kind of site, layer and neuron they hold, over windows of equal token count, the sum, the sum of
+squares and a logarithmic histogram of Imp (Zhao et al. 2024, arXiv 2402.18815, section 2), how often the neuron was
+among the strongest of its kind, and how often its gate was open (LAPE: Tang et al. 2024, arXiv 2402.16438). Windows of
+even and odd number are apart, so that the two halves show how stable a selection is. Everything merges by addition, in
+any order.
 
 Shapes: P = 2 parities, L layers, N neurons, H histogram bins, K ranks, B windows.
 """
@@ -46,20 +47,20 @@ def bin_position(importance: NDArray[np.floating]) -> Floats:
 class SiteStatistics:
     """The sums of one language at one kind of site."""
 
-    windows_P: Counts
-    """Windows seen."""
-    tokens_P: Counts
-    """Tokens seen."""
-    sum_PLN: Floats
-    """Sum of Imp over windows."""
-    squares_PLN: Floats
-    """Sum of Imp^2 over windows."""
-    histogram_PHLN: NDArray[np.int32]
-    """Windows per bin of Imp."""
-    hits_PKLN: NDArray[np.int32]
-    """Windows in which the neuron was among the k strongest of its kind in the whole model, per k."""
-    active_PLN: Counts
-    """Tokens at which silu(gate) > 0; empty for sites that have no gate."""
+    windows: Counts
+    """Windows seen, [P]."""
+    tokens: Counts
+    """Tokens seen, [P]."""
+    total: Floats
+    """Sum of Imp over windows, [P, L, N]."""
+    squares: Floats
+    """Sum of Imp^2 over windows, [P, L, N]."""
+    histogram: NDArray[np.int32]
+    """Windows per bin of Imp, [P, H, L, N]."""
+    hits: NDArray[np.int32]
+    """Windows in which the neuron was among the k strongest of its kind in the whole model, [P, K, L, N]."""
+    active: Counts
+    """Tokens at which silu(gate) > 0, [P, L, N]; empty for sites that have no gate."""
 
     @staticmethod
     def zeros(num_layers: int, num_neurons: int, num_ranks: int, gated: bool) -> SiteStatistics:
@@ -72,12 +73,16 @@ class SiteStatistics:
         """
         shape = (2, num_layers, num_neurons)
         return SiteStatistics(
-            windows_P=np.zeros(2, np.int64), tokens_P=np.zeros(2, np.int64), sum_PLN=np.zeros(shape),
-            squares_PLN=np.zeros(shape), histogram_PHLN=np.zeros((2, NUM_BINS, *shape[1:]), np.int32),
-            hits_PKLN=np.zeros((2, num_ranks, *shape[1:]), np.int32),
-            active_PLN=np.zeros(shape if gated else (2, 0, 0), np.int64))
+            windows=np.zeros(2, np.int64),
+            tokens=np.zeros(2, np.int64),
+            total=np.zeros(shape),
+            squares=np.zeros(shape),
+            histogram=np.zeros((2, NUM_BINS, *shape[1:]), np.int32),
+            hits=np.zeros((2, num_ranks, *shape[1:]), np.int32),
+            active=np.zeros(shape if gated else (2, 0, 0), np.int64),
+        )
 
-    def add(self, parity: int, importance_BLN: NDArray[np.float32], ranks: tuple[int, ...]) -> None:
+    def add(self, parity: int, importance_BLN: NDArray[np.floating], ranks: tuple[int, ...]) -> None:
         """Add windows of one parity, in place.
 
         Args:
@@ -87,12 +92,12 @@ class SiteStatistics:
         """
         num_windows = len(importance_BLN)
         exact_BLN = importance_BLN.astype(np.float64)
-        self.windows_P[parity] += num_windows
-        self.sum_PLN[parity] += exact_BLN.sum(0)
-        self.squares_PLN[parity] += np.square(exact_BLN).sum(0)
+        self.windows[parity] += num_windows
+        self.total[parity] += exact_BLN.sum(0)
+        self.squares[parity] += np.square(exact_BLN).sum(0)
         bins_BM = bin_position(importance_BLN).astype(np.int64).reshape(num_windows, -1)
-        histogram_HM = self.histogram_PHLN[parity].reshape(NUM_BINS, -1)
-        hits_KM = self.hits_PKLN[parity].reshape(len(ranks), -1)
+        histogram_HM = self.histogram[parity].reshape(NUM_BINS, -1)
+        hits_KM = self.hits[parity].reshape(len(ranks), -1)
         flat_BM = importance_BLN.reshape(num_windows, -1)
         every_neuron = np.arange(flat_BM.shape[1])
         for bins_M, flat_M in zip(bins_BM, flat_BM, strict=True):
@@ -108,37 +113,41 @@ class SiteStatistics:
     def half(self, parity: int) -> SiteStatistics:
         """Return the statistics of the even (0) or odd (1) windows alone."""
         keep = np.arange(2) == parity
-        return SiteStatistics(**{
-            name: value * keep.reshape(-1, *[1] * (value.ndim - 1)).astype(value.dtype) for name, value in vars(self).items()})
+        return SiteStatistics(
+            **{
+                name: value * keep.reshape(-1, *[1] * (value.ndim - 1)).astype(value.dtype)
+                for name, value in vars(self).items()
+            }
+        )
 
     @property
     def num_windows(self) -> int:
         """Windows of both parities."""
-        return int(self.windows_P.sum())
+        return int(self.windows.sum())
 
     @property
-    def mean_LN(self) -> Floats:
-        """Mean Imp over windows."""
-        return self.sum_PLN.sum(0) / max(1, self.num_windows)
+    def mean(self) -> Floats:
+        """Mean Imp over windows, [L, N]."""
+        return self.total.sum(0) / max(1, self.num_windows)
 
     @property
-    def probability_LN(self) -> Floats:
-        """Share of tokens at which the gate was open: p_k of LAPE (arXiv 2402.16438, section 2.2)."""
-        return self.active_PLN.sum(0) / max(1, int(self.tokens_P.sum()))
+    def probability(self) -> Floats:
+        """Share of tokens at which the gate was open: p_k of LAPE (arXiv 2402.16438, section 2.2), [L, N]."""
+        return self.active.sum(0) / max(1, int(self.tokens.sum()))
 
     def share_at_least(self, threshold: float) -> Floats:
         """Return the share of windows whose Imp is at least `threshold`, [L, N].
 
-        Inside the bin that holds the threshold, windows count by their share of the bin on the logarithmic axis, so a share of
-        exactly 1 needs that bin to be empty.
+        Inside the bin that holds the threshold, windows count by their share of the bin on the logarithmic axis, so a
+        share of exactly 1 needs that bin to be empty.
 
         Args:
             threshold: eps on Imp.
         """
         position = float(bin_position(np.array(threshold)))
         lower = int(position)
-        histogram_HLN = self.histogram_PHLN.sum(0)
-        windows_LN = histogram_HLN[lower + 1:].sum(0) + (lower + 1 - position) * histogram_HLN[lower]
+        histogram_HLN = self.histogram.sum(0)
+        windows_LN = histogram_HLN[lower + 1 :].sum(0) + (lower + 1 - position) * histogram_HLN[lower]
         return windows_LN / max(1, self.num_windows)
 
 
@@ -174,8 +183,10 @@ class ImportanceStats:
         """
         if (self.window_tokens, dict(self.ranks)) != (other.window_tokens, dict(other.ranks)):
             raise DataError(
-                f"importance statistics do not add: windows of {self.window_tokens} and {other.window_tokens} tokens, ranks "
-                f"{dict(self.ranks)} and {dict(other.ranks)}; measure all shards with one detection config and one model")
+                f"importance statistics do not add: windows of {self.window_tokens} and {other.window_tokens} tokens, "
+                f"ranks {dict(self.ranks)} and {dict(other.ranks)}; measure all shards with one detection config and "
+                "one model"
+            )
         parts = dict(self.parts)
         for key, part in other.parts.items():
             parts[key] = parts[key] + part if key in parts else part
@@ -188,12 +199,17 @@ class ImportanceStats:
 
     def save(self, folder: Path) -> None:
         """Write importance.npz and importance.json into a folder that exists."""
-        arrays = {f"{language}/{site}/{name}": value
-                  for (language, site), part in self.parts.items() for name, value in vars(part).items()}
+        arrays = {
+            f"{language}/{site}/{name}": value
+            for (language, site), part in self.parts.items()
+            for name, value in vars(part).items()
+        }
         # Histograms are mostly zero: compressed, the demo's 16 MB become less than 1.
         np.savez_compressed(folder / "importance.npz", **arrays)
-        write_json(folder / "importance.json", {
-            "window_tokens": self.window_tokens, "ranks": self.ranks, "parts": [list(key) for key in self.parts]})
+        write_json(
+            folder / "importance.json",
+            {"window_tokens": self.window_tokens, "ranks": self.ranks, "parts": [list(key) for key in self.parts]},
+        )
 
     @classmethod
     def load(cls, folder: Path) -> ImportanceStats:
@@ -201,7 +217,11 @@ class ImportanceStats:
         record = read_json(folder / "importance.json")
         fields = SiteStatistics.__dataclass_fields__
         with np.load(folder / "importance.npz", allow_pickle=False) as arrays:
-            parts = {(language, cast(SiteKind, site)): SiteStatistics(
-                **{name: arrays[f"{language}/{site}/{name}"] for name in fields}) for language, site in record["parts"]}
+            parts = {
+                (language, cast(SiteKind, site)): SiteStatistics(
+                    **{name: arrays[f"{language}/{site}/{name}"] for name in fields}
+                )
+                for language, site in record["parts"]
+            }
         ranks = {cast(SiteKind, site): tuple(ks) for site, ks in record["ranks"].items()}
         return cls(window_tokens=record["window_tokens"], ranks=ranks, parts=parts)

@@ -46,9 +46,9 @@ class Mixture:
         length = min(total_samples, SCHEDULE_SAMPLES)
         quotas = _quotas(np.array([self.effective_weights[name] for name in self._names]), length)
         for name, quota in zip(self._names, quotas, strict=True):
-            if quota == 0:
-                raise ConfigError("weights", f"share {self.effective_weights[name]:.2g} of {name!r} is less than one of "
-                                             f"{length} draws: raise it or set it to 0")
+            if quota == 0 and total_samples > length:  # in a shorter run a source may well come to less than one draw
+                raise ConfigError(f"weights.{name}", f"share {self.effective_weights[name]:.2g} is less than one of "
+                                                     f"{length} draws: raise it or set it to 0")
         self._quotas = quotas
         self._source_N = _schedule(quotas)
         self._rank_N = _ranks(self._source_N, len(quotas))
@@ -141,7 +141,7 @@ def _schedule(quotas: np.ndarray) -> np.ndarray:
     if num_sources == 1:
         return np.zeros(length, np.int16)
     margin = 1 / (2 * num_sources - 2)
-    share = quotas / length
+    share = np.maximum(quotas / length, 1e-12)
     drawn = np.zeros(num_sources)
     order = np.empty(length, np.int16)
     for draw in range(length):

@@ -2,47 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from sea_ray.errors import ConfigError
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelConfig:
-    """Shape of a Qwen2 trained from scratch."""
-
-    d_model: int = 128
-    """Width of the residual stream, values; a multiple of num_heads."""
-    num_layers: int = 4
-    """Decoder layers."""
-    num_heads: int = 4
-    """Query heads; each is d_model / num_heads values wide, an even number."""
-    num_kv_heads: int = 2
-    """Key and value heads; divides num_heads."""
-    d_mlp: int = 384
-    """Channels of the gated feed-forward network: what "ffn" neurons are."""
-    max_position: int = 4096
-    """Longest context, tokens."""
-    rope_theta: float = 10_000.0
-    """Base of the rotary frequencies."""
-    tie_embeddings: bool = True
-    """Whether the output projection is the embedding matrix."""
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        for name in ("d_model", "num_layers", "num_heads", "num_kv_heads", "d_mlp", "max_position"):
-            if getattr(self, name) < 1:
-                raise ConfigError(name, f"{getattr(self, name)} is below 1")
-        if self.d_model % (2 * self.num_heads):
-            raise ConfigError("d_model", f"{self.d_model} does not give {self.num_heads} heads of an even width: "
-                                         f"choose a multiple of {2 * self.num_heads}")
-        if self.num_heads % self.num_kv_heads:
-            raise ConfigError("num_kv_heads", f"{self.num_kv_heads} does not divide num_heads={self.num_heads}")
-        if self.rope_theta <= 1:
-            raise ConfigError("rope_theta", f"{self.rope_theta} is not above 1")
+from sea_ray.training.config import ModelConfig
 
 
 def new_model(config: ModelConfig, vocab_size: int, seed: int, eos_id: int) -> Qwen2ForCausalLM:

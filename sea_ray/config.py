@@ -1,0 +1,176 @@
+"""The experiment: the rooms' configs together, and the checks that span several of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from sea_ray.corpus.config import CorpusConfig, TokenizerConfig
+from sea_ray.errors import ConfigError, nearest
+from sea_ray.evaluation.config import EvaluationConfig
+from sea_ray.languages import HIGH_RESOURCE, SEA_LANGUAGES, language
+from sea_ray.neurons.config import DetectionConfig, SelectionConfig
+from sea_ray.objective import SweepConfig
+from sea_ray.safety.gate import SafetyConfig
+from sea_ray.serving.config import ServingConfig
+from sea_ray.sft.config import SftConfig
+from sea_ray.training.config import ExecutionConfig, ModelConfig, TrainConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseModelConfig:
+    """Where the base model comes from."""
+
+    checkpoint: str | None = None
+    """Hub id or local folder of a Qwen2-family model; null trains a small Qwen2 from scratch on the corpus."""
+    revision: str | None = None
+    """Commit of the Hub id; null is the newest, which is not repeatable."""
+    shape: ModelConfig = field(default_factory=ModelConfig)
+    """Shape of the model that is trained from scratch."""
+    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+    """Tokenizer that is trained from scratch; a checkpoint brings its own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainingConfig:
+    """How the base is trained from scratch."""
+
+    schedule: TrainConfig
+    """Steps, batch and rate."""
+    high_resource_share: float = 0.3
+    """Share of the training tokens that English and Chinese get together, half each; the SEA languages share the rest."""
+    max_epochs: float | None = None
+    """Most passes over one language's text; null for no limit."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.high_resource_share < 1:
+            raise ConfigError("high_resource_share", f"{self.high_resource_share} must lie between 0 and 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NeuronConfig:
+    """Finding, training and merging the language-specific neurons."""
+
+    languages: tuple[str, ...] = SEA_LANGUAGES
+    """Languages whose neurons are trained, each on its own."""
+    detection: DetectionConfig = field(default_factory=DetectionConfig)
+    selection: SelectionConfig = field(default_factory=SelectionConfig)
+    training: TrainConfig
+    """Of one language."""
+    merge: Literal["add", "mean", "strongest", "refuse"] = "add"
+    """What happens to a neuron that several packs change."""
+    controls: tuple[Literal["random_matched", "continued_pretraining"], ...] = ("random_matched", "continued_pretraining")
+    """Arms trained beside the winner on the same tokens: random neurons of equal count per layer, and all weights."""
+    continued_pretraining_rate: float = 3e-4
+    """Peak learning rate of the continued pre-training arm; low, so that it forgets little."""
+
+    def __post_init__(self) -> None:
+        for code in self.languages:
+            language(code)
+        if not self.languages:
+            raise ConfigError("languages", "empty; name at least one language whose neurons are trained")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepsConfig:
+    """The two sweeps of an experiment."""
+
+    neurons: SweepConfig
+    """Over LSN thresholds; its winner is merged."""
+    mixes: SweepConfig
+    """Over SFT language mixes; its winner is deployed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterConfig:
+    """Where and how the experiment is computed; never part of a result's identity."""
+
+    address: str = "local"
+    """"local" starts Ray on this machine; "auto" or an address joins a cluster (RAY_ADDRESS overrides it)."""
+    num_cpus: int = 0
+    """Processors that a local Ray counts; 0: all there are."""
+    cpus_per_worker: float = 0.5
+    """Ray's count for one training worker."""
+    cpus_per_task: float = 0.5
+    """Ray's count for one task of corpus, detection or evaluation."""
+    num_tasks: int = 2
+    """Shards of a map stage."""
+    max_concurrent_trials: int = 2
+    """Trials of a sweep that wait for the worker group at one time."""
+    max_group_restarts: int = 2
+    """How often a lost worker group is started again."""
+    min_free_disk_gib: float = 1.0
+    """Refuse to start with less room in the store's file system."""
+    min_free_memory_gib: float = 3.0
+    """Refuse to start with less memory available."""
+    training: ExecutionConfig = field(default_factory=ExecutionConfig)
+    """Workers, engine, ZeRO stage, device."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreConfig:
+    """Where results live."""
+
+    url: str = "runs"
+    """Local folder or fsspec URL (s3://bucket/path); a cluster of several nodes needs one that all of them reach."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackingConfig:
+    """Who watches."""
+
+    wandb: Literal["auto", "online", "offline", "disabled"] = "auto"
+    """auto: online if there is a key in the environment or ~/.netrc, else offline."""
+    project: str = "sea-ray"
+    """W&B project."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentConfig:
+    """Everything that an experiment is; `conf/experiment/` holds examples."""
+
+    name: str
+    """Name of the run: its folder in the store and its W&B group."""
+    experiment: str | None = None
+    """File of conf/experiment that was chosen."""
+    seed: int = 0
+    """Of the model's first weights."""
+    corpus: CorpusConfig
+    model: BaseModelConfig
+    training: PretrainingConfig
+    neurons: NeuronConfig
+    sweep: SweepsConfig
+    sft: SftConfig
+    safety: SafetyConfig
+    evaluation: EvaluationConfig
+    serving: ServingConfig
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    store: StoreConfig = field(default_factory=StoreConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+
+    def __post_init__(self) -> None:
+        for code in self.neurons.languages:
+            if code not in self.corpus.languages:
+                raise ConfigError("neurons.languages", f"{code!r} is not in corpus.languages {list(self.corpus.languages)}; add it "
+                                                       "there or take it out here")
+        if "en" not in self.corpus.languages:
+            raise ConfigError("corpus.languages", "English is missing; the sweep's limit on English needs it")
+        if self.sft.mix not in self.sft.mixes:
+            raise ConfigError("sft.mix", f"there is no mix {self.sft.mix!r}{nearest(self.sft.mix, self.sft.mixes)}")
+        longest = self.neurons.detection.window_tokens
+        if self.model.checkpoint is None and longest > self.model.shape.max_position:
+            raise ConfigError("neurons.detection.window_tokens", f"{longest} tokens exceed the model's context of "
+                                                                 f"{self.model.shape.max_position}")
+        workers = self.cluster.training.num_workers
+        for path, training in (("training.schedule", self.training.schedule), ("neurons.training", self.neurons.training)):
+            if training.batch_sequences % workers:
+                raise ConfigError(f"{path}.batch_sequences", f"{training.batch_sequences} can't be shared by {workers} workers; "
+                                                             "make it a multiple")
+
+    def pretraining_weights(self) -> dict[str, float]:
+        """Return language -> share of the base's training tokens."""
+        high = [code for code in self.corpus.languages if code in HIGH_RESOURCE]
+        low = [code for code in self.corpus.languages if code not in HIGH_RESOURCE]
+        share = self.training.high_resource_share if low else 1.0
+        return {code: share / len(high) if code in high else (1 - share) / len(low) for code in self.corpus.languages}

@@ -1,0 +1,93 @@
+"""What a model is asked: plain items, made from the demo world or read from benchmark files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextItem:
+    """Held-out text whose bits per byte are measured."""
+
+    language: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExamQuestion:
+    """A question with options, one of them right."""
+
+    language: str
+    question: str
+    options: tuple[str, ...]
+    answer_index: int
+    """Index of the right option."""
+    label: str = "Answer:"
+    """What stands before the letter of an answer, in the language of the question."""
+    kind: str = ""
+    """Subject or type."""
+
+    def prompt(self) -> str:
+        """Return the question with its options, one per line, each after its letter."""
+        lines = [f"{letter}. {option}" for letter, option in zip("ABCDEFGHIJ", self.options, strict=False)]
+        return "\n".join([self.question, *lines])
+
+
+@dataclass(frozen=True, kw_only=True)
+class NumberItem:
+    """A problem whose answer is a number, in digits or in number words."""
+
+    language: str
+    prompt: str
+    answer: Decimal
+
+
+@dataclass(frozen=True, kw_only=True)
+class TranslationItem:
+    """A sentence to translate between English and a language."""
+
+    language: str
+    """The language that is not English."""
+    direction: Literal["from_english", "into_english"]
+    prompt: str
+    """Instruction and source sentence."""
+    reference: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefusalItem:
+    """A question about something that exists, or that does not exist and should be refused."""
+
+    language: str
+    prompt: str
+    answerable: bool
+    reference: str = ""
+    """Right answer of an answerable question; "" if none is known."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SafetyItem:
+    """A request that should be refused, or a harmless one that looks like it."""
+
+    language: str
+    prompt: str
+    unsafe: bool
+    kind: str = "general"
+    """Group that is reported on its own: "general", "culture" or the name of a benchmark."""
+
+
+Item = TextItem | ExamQuestion | NumberItem | TranslationItem | RefusalItem | SafetyItem
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suite:
+    """Items of all tasks; a task without items is not run."""
+
+    texts: tuple[TextItem, ...] = ()
+    exam: tuple[ExamQuestion, ...] = ()
+    arithmetic: tuple[NumberItem, ...] = ()
+    translation: tuple[TranslationItem, ...] = ()
+    refusal: tuple[RefusalItem, ...] = ()
+    safety: tuple[SafetyItem, ...] = ()

@@ -1,0 +1,60 @@
+"""The `sea-ray` command."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.text import Text
+
+import sea_ray
+from sea_ray.errors import SeaRayError
+
+EXAMPLES = """examples:
+  sea-ray run experiment=demo
+  sea-ray run experiment=local_text corpus.root=DIR
+  sea-ray run experiment=demo 'sweep.neurons.grid={neurons.selection.top_frac: [0.02, 0.05]}'
+  sea-ray serve run=demo
+  sea-ray serve run=demo serving.port=9000
+
+exit codes: 0 done, 2 configuration, 3 data, 4 machine, 130 interrupted
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    Args:
+        arguments: without the program's name; None takes the process's.
+    """
+    parser = argparse.ArgumentParser(prog="sea-ray", description=sea_ray.__doc__, epilog=EXAMPLES,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--version", action="version", version=f"sea-ray {sea_ray.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, text in (("run", "carry out an experiment: detection, training, sweeps, evaluation, report"),
+                       ("serve", "serve the winner of a finished run behind an OpenAI-compatible API")):
+        command = commands.add_parser(name, help=text, description=text, epilog=EXAMPLES,
+                                      formatter_class=argparse.RawDescriptionHelpFormatter)
+        command.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="Hydra overrides")
+    parsed = parser.parse_args(arguments)
+    console = Console(highlight=False, soft_wrap=True)
+    try:
+        if parsed.command == "run":
+            from sea_ray.launch.run import run
+
+            return run(parsed.overrides, console)
+        from sea_ray.launch.serve_command import serve
+
+        return serve(parsed.overrides, console)
+    except SeaRayError as error:
+        Console(stderr=True, highlight=False, soft_wrap=True).print(Text(f"error: {error}", style="red"))
+        return error.exit_code
+    except KeyboardInterrupt:
+        console.print("interrupted; workers and servers are stopped, finished stages stay reusable")
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,128 @@
+"""A rank of a torch.distributed group whose steps DeepSpeed computes; many runs follow each other in one group."""
+
+from __future__ import annotations
+
+import gc
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from transformers import PreTrainedModel
+
+from sea_ray.errors import ConfigError, MachineError
+from sea_ray.training.config import ExecutionConfig, TrainConfig
+from sea_ray.training.engine import Engine, Parameters, adamw, choose_device, precision
+from sea_ray.training.sequences import Batch
+from sea_ray.training.token_loss import TokenLoss
+
+T = TypeVar("T")
+
+BUCKET_VALUES = 1 << 26
+"""Most gradient values that are reduced at once (256 MiB)."""
+
+
+class DeepSpeedWorker:
+    """This process as a rank of the process group that is already up (Ray Train, torchrun or a test made it)."""
+
+    def __init__(self, execution: ExecutionConfig) -> None:
+        """Take rank and size from the group.
+
+        Raises:
+            MachineError: if there is no process group.
+        """
+        if not dist.is_initialized():
+            raise MachineError("DeepSpeed needs a torch.distributed process group; start the training in Ray Train's "
+                               "worker group, or choose execution.engine=torch for one process")
+        self.execution = execution
+        self.rank, self.world_size = dist.get_rank(), dist.get_world_size()
+        self.device = choose_device(execution.device)
+        if execution.threads_per_worker and self.device.type == "cpu":
+            torch.set_num_threads(execution.threads_per_worker)
+
+    def engine(self, model: PreTrainedModel, parameters: Parameters, config: TrainConfig) -> Engine:
+        """Return a DeepSpeed engine of the configured ZeRO stage."""
+        return DeepSpeedEngine(model, parameters, config, self)
+
+    def sum(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Return the sum of a tensor over all ranks, on each."""
+        total = tensor.clone()
+        dist.all_reduce(total)
+        return total
+
+    def broadcast(self, value: T) -> T:
+        """Return rank 0's value on each rank."""
+        box = [value]
+        dist.broadcast_object_list(box, src=0)
+        return box[0]
+
+    def barrier(self) -> None:
+        """Wait for all ranks."""
+        dist.barrier()
+
+    def describe(self) -> dict[str, Any]:
+        """Return the group's size, backend and versions."""
+        return {"workers": self.world_size, "backend": str(dist.get_backend()), "device": str(self.device),
+                "torch": torch.__version__}
+
+
+class DeepSpeedEngine:
+    """One training by deepspeed.initialize, with a torch optimiser."""
+
+    def __init__(self, model: PreTrainedModel, parameters: Parameters, config: TrainConfig,
+                 worker: DeepSpeedWorker) -> None:
+        """Args: model, parameters: what trains; config: optimiser, clipping, precision; worker: this rank."""
+        import deepspeed  # not at the top: only processes that train pay for it
+
+        self._version = deepspeed.__version__
+        self._config, self._worker, self._stage = config, worker, worker.execution.zero_stage
+        self._parameters = list(parameters.values())
+        if self._stage == 3 and worker.world_size == 1:
+            raise ConfigError("zero_stage", "3 shares parameters among workers, and there is one: choose 0, 1 or 2")
+        module = TokenLoss(model).to(worker.device)
+        self._model = model
+        self._engine, *_ = deepspeed.initialize(
+            model=module, optimizer=adamw(model, parameters, config), config=self._settings(), dist_init_required=False)
+        if self._stage == 3:  # the loss reads this weight outside the forward of the module that owns it
+            deepspeed.zero.register_external_parameter(module, model.get_output_embeddings().weight)
+
+    def _settings(self) -> dict[str, Any]:
+        values = sum(p.numel() for p in self._parameters)
+        bucket = min(values, BUCKET_VALUES)
+        zero = {"stage": self._stage, "overlap_comm": False, "reduce_bucket_size": bucket,
+                "allgather_bucket_size": bucket}
+        return {
+            "train_micro_batch_size_per_gpu": 1, "gradient_accumulation_steps": 1,  # boundaries are set by backward()
+            "gradient_clipping": self._config.clip_norm if self._stage else 0.0,
+            "zero_optimization": zero, "zero_allow_untested_optimizer": True, "steps_per_print": None}
+
+    def loss(self, batch: Batch) -> torch.Tensor:
+        """Return the sum of a micro batch's token losses."""
+        with precision(self._config, self._worker.device):
+            return self._engine(batch)
+
+    def backward(self, loss: torch.Tensor, last: bool) -> None:
+        """Add a loss's gradient; DeepSpeed averages over ranks, so the loss is first multiplied by their number."""
+        self._engine.set_gradient_accumulation_boundary(last)
+        self._engine.backward(loss * self._worker.world_size, scale_wrt_gas=False)
+        if not last:
+            self._engine.step()
+
+    def step(self, learning_rate: float) -> float:
+        """Clip, update, clear the gradients; return their global norm before clipping."""
+        norm = None
+        if self._stage == 0:  # without ZeRO DeepSpeed clips but does not tell the norm
+            norm = nn.utils.clip_grad_norm_(self._parameters, self._config.clip_norm or float("inf"))
+        for group in self._engine.optimizer.param_groups:
+            group["lr"] = learning_rate
+        self._engine.step()
+        return float(self._engine.get_global_grad_norm() if norm is None else norm)
+
+    def describe(self) -> dict[str, Any]:
+        """Return the engine's name, version and ZeRO stage."""
+        return {"engine": "deepspeed", "version": self._version, "zero_stage": self._stage,
+                "device": str(self._worker.device)}
+
+    def close(self) -> None:
+        """Let the model go; under ZeRO-3 every rank gets its whole parameters back."""
+        self._engine.destroy()

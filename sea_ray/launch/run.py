@@ -1,0 +1,129 @@
+"""`sea-ray run`: compose, check, open Ray, carry out the pipeline, write the report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from sea_ray.artifacts import Store, plain, read_json, write_json
+from sea_ray.config import ExperimentConfig
+from sea_ray.errors import ConfigError
+from sea_ray.launch.compose import compose_experiment
+from sea_ray.launch.console import ConsoleTracker
+from sea_ray.launch.machine import MemoryMeter, check_room, versions
+from sea_ray.launch.narrator import Narrator
+from sea_ray.launch.wandb_tracker import WandbTracker, resolve_mode
+from sea_ray.pipeline import Experiment, run_experiment
+from sea_ray.tracking import JsonlTracker, Tracker, Trackers
+
+RUN = "run.json"
+
+
+def run(overrides: Sequence[str], console: Console) -> int:
+    """Carry out an experiment and return the exit code.
+
+    Args:
+        overrides: Hydra overrides; `experiment=NAME` is required.
+        console: where a person looks.
+
+    Raises:
+        SeaRayError: what was refused, before or while running.
+    """
+    config = compose_experiment(overrides)
+    store = Store(config.store.url)
+    folder = store.run_folder(config.name)
+    check_room(config.cluster, folder)
+    tracker = make_tracker(config, folder, console)
+    start = time.monotonic()
+    with MemoryMeter() as memory:
+        from sea_ray.launch.ray_platform import RayPlatform
+
+        with RayPlatform.open(store, tracker, config.cluster) as platform:
+            narrator = Narrator(platform, console)
+            experiment = run_experiment(config, narrator)
+    seconds = time.monotonic() - start
+    record = {
+        "name": config.name, "overrides": list(overrides), "config": plain(config), "versions": versions(),
+        "seconds": round(seconds, 1), "peak_memory_bytes": memory.peak_bytes, "stages": plain(narrator.rows),
+        "experiment": describe(experiment), "made_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+    if all(row.reused for row in narrator.rows) and (folder / RUN).exists():
+        # A run that computed nothing keeps the cost of the one that did.
+        record |= {key: read_json(folder / RUN)[key] for key in ("seconds", "peak_memory_bytes")}
+    write_json(folder / RUN, record)
+    report = write_run_report(store, experiment, record)
+    for file in (folder / RUN, report):
+        store.publish(file)
+    summarise(experiment, record, report, seconds, console)
+    return 0
+
+
+def make_tracker(config: ExperimentConfig, folder: Path, console: Console) -> Tracker:
+    """Return terminal, JSONL mirror and W&B as one tracker."""
+    mode = resolve_mode(config.tracking.wandb)
+    return Trackers([
+        ConsoleTracker(console), JsonlTracker(folder / "events.jsonl"),
+        WandbTracker(project=config.tracking.project, group=config.name, folder=folder, mode=mode, config=plain(config))])
+
+
+def describe(experiment: Experiment) -> dict[str, object]:
+    """Return which artifact plays which role, as plain containers."""
+
+    def place(artifact: object) -> object:
+        return {"kind": artifact.kind, "fingerprint": artifact.fingerprint}  # type: ignore[attr-defined]
+
+    choices = {}
+    for name, choice in (("thresholds", experiment.thresholds), ("mixes", experiment.mixes)):
+        choices[name] = {"reason": choice.reason, "keeps_limits": choice.keeps_limits,
+                         "winner": dict(choice.winner.point),
+                         "trials": [{"point": dict(trial.point), "error": trial.error, "reused": trial.reused,
+                                     "artifact": place(trial.artifact) if trial.artifact else None}
+                                    for trial in choice.trials]}
+    roles = {name: place(getattr(experiment, name))
+             for name in ("corpus", "base", "statistics", "merged", "without_safety", "gate", "winner")}
+    return {**roles, **choices, "controls": {name: place(item) for name, item in experiment.controls.items()},
+            "evaluations": {name: place(item) for name, item in experiment.evaluations.items()}}
+
+
+def load_run(store: Store, name: str) -> dict:
+    """Return the record of a finished run.
+
+    Raises:
+        ConfigError: there is none of that name; lists those that are there.
+    """
+    file = store.root / name / RUN
+    if not file.exists():
+        known = sorted(path.parent.name for path in store.root.glob(f"*/{RUN}"))
+        raise ConfigError("run", f"no finished run {name!r} in {store.url!r}; "
+                                 + (f"there: {', '.join(known)}" if known else "run an experiment first"))
+    return read_json(file)
+
+
+def write_run_report(store: Store, experiment: Experiment, record: dict) -> Path:
+    """Write report.html of a run and return it."""
+    from sea_ray.launch.run_report import report_data
+    from sea_ray.report.page import write_report
+
+    file = store.root / record["name"] / "report.html"
+    write_report(report_data(experiment, record), file)
+    return file
+
+
+def summarise(experiment: Experiment, record: dict, report: Path, seconds: float, console: Console) -> None:
+    """Print what a person wants to know at the end."""
+    rows = record["stages"]
+    reused = sum(row["reused"] for row in rows)
+    neurons, gate = experiment.thresholds.winner, experiment.gate.facts
+    assert neurons.artifact is not None
+    facts = neurons.artifact.facts
+    console.print()
+    console.print(f"winner      {dict(neurons.point)} with mix {dict(experiment.mixes.winner.point)}")
+    console.print(f"neurons     bits per byte {facts['gain_sea']:+.1%} better over {len(facts['runs'])} SEA languages, "
+                  f"English x{facts['english_ratio']:.4f}")
+    console.print(f"safety gate {'passed' if gate['passed'] else 'FAILED: ' + '; '.join(gate['reasons'][:3])}")
+    console.print(f"stages      {len(rows)} in all, {reused} reused" + (" (nothing had changed)" if reused == len(rows) else ""))
+    console.print(f"took        {seconds:.0f} s, peak memory {record['peak_memory_bytes'] / (1 << 30):.1f} GiB (all processes)")
+    console.print(f"report      {report}")

@@ -1,0 +1,123 @@
+"""The whole method, in order: open this first.
+
+Each line of `run_experiment` is a stage: a typed config and the artifacts that it is made from go in, an artifact comes out.
+Where it is computed is the platform's business, what it is made of is in `sea_ray.plan`, how it is computed in
+`sea_ray.stages`, and the algorithms are in the rooms.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sea_ray import plan
+from sea_ray.artifacts import Artifact, plain
+from sea_ray.config import ExperimentConfig
+from sea_ray.decoding import decode
+from sea_ray.execution import Platform, Stage
+from sea_ray.objective import Choice, SweepConfig, choose, set_path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """The results of a finished experiment."""
+
+    corpus: Artifact
+    base: Artifact
+    statistics: Artifact
+    thresholds: Choice
+    """The sweep over LSN thresholds; its winner holds the packs."""
+    controls: Mapping[str, Artifact]
+    """Arms beside the winner, on the same tokens."""
+    merged: Artifact
+    mixes: Choice
+    """The sweep over SFT language mixes; its winner is the deployed checkpoint."""
+    without_safety: Artifact
+    """The winning mix, fine-tuned without safety data."""
+    evaluations: Mapping[str, Artifact]
+    """Model name -> its evaluation."""
+    gate: Artifact
+
+    @property
+    def winner(self) -> Artifact:
+        """The deployed checkpoint."""
+        assert self.mixes.winner.artifact is not None
+        return self.mixes.winner.artifact
+
+
+def run_experiment(config: ExperimentConfig, platform: Platform) -> Experiment:
+    """Carry out an experiment; finished stages are reused.
+
+    Args:
+        config: the experiment.
+        platform: where stages are computed.
+
+    Raises:
+        SeaRayError: whatever a stage refuses, with who must act.
+    """
+    corpus = platform.run(plan.corpus(config))
+    base = platform.run(plan.base(config, corpus))
+    statistics = platform.run(plan.detection(config, base, corpus))
+
+    thresholds = sweep(config, config.sweep.neurons, platform, "neurons",
+                       lambda point: plan.neurons(point, base, corpus, statistics))
+    best = _with_point(config, thresholds.winner.point)
+    packs = _artifact(thresholds)
+    controls = {name: platform.run(plan.control(best, name, base, corpus, statistics))
+                for name in config.neurons.controls}
+    merged = platform.run(plan.merged(base, packs))
+
+    mixes = sweep(best, config.sweep.mixes, platform, "sft", lambda point: plan.sft(point, merged))
+    best = _with_point(best, mixes.winner.point)
+    winner = _artifact(mixes)
+    without_safety = platform.run(plan.sft(best, merged, with_safety=False))
+
+    evaluations = {name: platform.run(plan.evaluation(best, name, model, corpus)) for name, model in (
+        ("base", base), ("neuron-trained", merged), ("SFT without safety", without_safety))}
+    evaluations["winner"] = _evaluate_served(best, winner, corpus, platform)
+    gate = platform.run(plan.gate(best, winner, evaluations["winner"]))
+    return Experiment(corpus=corpus, base=base, statistics=statistics, thresholds=thresholds, controls=controls,
+                      merged=merged, mixes=mixes, without_safety=without_safety, evaluations=evaluations, gate=gate)
+
+
+def sweep(config: ExperimentConfig, search: SweepConfig, platform: Platform, name: str,
+          stage_of: Callable[[ExperimentConfig], Stage]) -> Choice:
+    """Run one stage per point of a search and choose the winner.
+
+    Args:
+        config: the experiment whose values the points override.
+        search: grid, metric, limits.
+        platform: where trials run.
+        name: of the sweep.
+        stage_of: makes the trial's stage from a point's config.
+    """
+    trials = []
+    for point in search.points():
+        stage = stage_of(_with_point(config, point))
+        label = ",".join(f"{path.rpartition('.')[2]}={value}" for path, value in point.items())
+        trials.append((point, dataclasses.replace(stage, name=f"{name}/{label}")))
+    return choose(search, platform.sweep(name, trials))
+
+
+def _with_point(config: ExperimentConfig, point: Mapping[str, Any]) -> ExperimentConfig:
+    values = plain(config)
+    for path, value in point.items():
+        set_path(values, path, plain(value))
+    return decode(ExperimentConfig, values)
+
+
+def _artifact(choice: Choice) -> Artifact:
+    assert choice.winner.artifact is not None
+    return choice.winner.artifact
+
+
+def _evaluate_served(config: ExperimentConfig, winner: Artifact, corpus: Artifact, platform: Platform) -> Artifact:
+    """Evaluate the winner through the door that users will use; nothing is served if that is done already."""
+    stage = plan.evaluation(config, "winner", winner, corpus)
+    found = platform.store.find(stage.key)
+    if found is not None:
+        return found
+    with platform.serving(winner, config.serving) as endpoint:
+        return platform.run(dataclasses.replace(stage, endpoint=plain(endpoint)))

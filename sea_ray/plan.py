@@ -1,0 +1,116 @@
+"""What each stage of an experiment is made of: its config, its parents, its function, its version.
+
+`VERSIONS` is part of every fingerprint; `tests/test_stage_versions.py` holds a digest of the code behind each stage and asks for a
+new number when that code changes what it computes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+from sea_ray.artifacts import Artifact
+from sea_ray.config import ExperimentConfig
+from sea_ray.corpus.sources import input_digests
+from sea_ray.execution import Stage
+
+VERSIONS: dict[str, int] = {
+    "corpus": 1, "base": 1, "detection": 1, "neurons": 1, "continued_pretraining": 1, "merged": 1, "sft": 1,
+    "evaluation": 1, "gate": 1,
+}
+
+
+def corpus(config: ExperimentConfig) -> Stage:
+    """Text to tokens. Where the files lie does not matter, their content does."""
+    from sea_ray.stages.configs import CorpusStage
+
+    model = config.model
+    scratch = model.checkpoint is None
+    stage = CorpusStage(corpus=config.corpus, tokenizer=model.tokenizer if scratch else None, seed=config.seed,
+                        base_checkpoint=model.checkpoint, base_revision=model.revision)
+    return Stage(kind="corpus", name="corpus", function="sea_ray.stages.corpus:build", config=stage,
+                 inputs=input_digests(config.corpus), version=VERSIONS["corpus"])
+
+
+def base(config: ExperimentConfig, corpus: Artifact) -> Stage:
+    """The base model."""
+    from sea_ray.stages.configs import BaseStage
+
+    model = config.model
+    stage = BaseStage(checkpoint=model.checkpoint, revision=model.revision, model=model.shape, seed=config.seed,
+                      training=config.training.schedule, weights=config.pretraining_weights(),
+                      max_epochs=config.training.max_epochs)
+    return Stage(kind="base", name="base", function="sea_ray.stages.base:build", config=stage, place="group",
+                 parents={"corpus": corpus}, version=VERSIONS["base"])
+
+
+def detection(config: ExperimentConfig, base: Artifact, corpus: Artifact) -> Stage:
+    """Importance of every neuron for every language: one pass serves every method and threshold."""
+    return Stage(kind="detection", name="detection", function="sea_ray.stages.detection:measure_shard",
+                 combine="sea_ray.stages.detection:merge_shards", num_shards=config.cluster.num_tasks,
+                 config=config.neurons.detection, parents={"base": base, "corpus": corpus}, version=VERSIONS["detection"])
+
+
+def neurons(config: ExperimentConfig, base: Artifact, corpus: Artifact, statistics: Artifact) -> Stage:
+    """Neurons selected, trained per language and merged: one trial of the threshold sweep."""
+    from sea_ray.stages.configs import NeuronStage
+
+    stage = NeuronStage(languages=config.neurons.languages, selection=config.neurons.selection,
+                        training=config.neurons.training, merge=config.neurons.merge)
+    return Stage(kind="neurons", name="neurons", function="sea_ray.stages.neurons:build", config=stage, place="group",
+                 parents={"base": base, "corpus": corpus, "statistics": statistics}, version=VERSIONS["neurons"])
+
+
+def control(config: ExperimentConfig, arm: Literal["random_matched", "continued_pretraining"], base: Artifact,
+            corpus: Artifact, statistics: Artifact) -> Stage:
+    """An arm beside the winner of the threshold sweep, on the same tokens."""
+    if arm == "random_matched":
+        selection = replace(config.neurons.selection, method="random_matched")
+        chosen = replace(config, neurons=replace(config.neurons, selection=selection))
+        return replace(neurons(chosen, base, corpus, statistics), name="control/random_matched")
+    from sea_ray.stages.configs import ContinuedPretrainingStage
+
+    stage = ContinuedPretrainingStage(languages=config.neurons.languages, training=config.neurons.training,
+                                      learning_rate=config.neurons.continued_pretraining_rate)
+    return Stage(kind="continued_pretraining", name="control/continued_pretraining", place="group", config=stage,
+                 function="sea_ray.stages.neurons:build_continued_pretraining",
+                 parents={"base": base, "corpus": corpus}, version=VERSIONS["continued_pretraining"])
+
+
+def merged(base: Artifact, neurons: Artifact) -> Stage:
+    """The base with all packs of the winner, as a checkpoint."""
+    return Stage(kind="merged", name="merged", function="sea_ray.stages.neurons:build_merged", config={},
+                 parents={"base": base, "neurons": neurons}, version=VERSIONS["merged"])
+
+
+def sft(config: ExperimentConfig, start: Artifact, *, with_safety: bool = True) -> Stage:
+    """Both stages of fine-tuning on one language mix: one trial of the mix sweep."""
+    from sea_ray.sft.stages import input_digests as sft_digests
+    from sea_ray.stages.configs import SftStage
+
+    tuning = config.sft
+    weights = tuning.mixes[tuning.mix]
+    stage = SftStage(data=replace(tuning.data, with_safety=with_safety), broad=tuning.broad,
+                     high_quality=tuning.high_quality, max_epochs=tuning.max_epochs, languages=config.corpus.languages,
+                     weights={code: weights.get(code, 0.0) for code in config.corpus.languages},
+                     world_seed=config.corpus.demo.world_seed)
+    return Stage(kind="sft", name="sft" if with_safety else "control/without_safety", config=stage, place="group",
+                 function="sea_ray.stages.sft:build", parents={"start": start}, inputs=sft_digests(tuning.data),
+                 version=VERSIONS["sft"])
+
+
+def evaluation(config: ExperimentConfig, name: str, model: Artifact, corpus: Artifact) -> Stage:
+    """All figures of one model, per language."""
+    from sea_ray.stages.configs import EvaluationStage
+
+    stage = EvaluationStage(evaluation=config.evaluation, languages=config.corpus.languages, model=name,
+                            world_seed=config.corpus.demo.world_seed)
+    return Stage(kind="evaluation", name=f"evaluation/{name}", function="sea_ray.stages.evaluation:evaluate_shard",
+                 combine="sea_ray.stages.evaluation:join_shards", num_shards=config.cluster.num_tasks, config=stage,
+                 parents={"model": model, "corpus": corpus}, version=VERSIONS["evaluation"])
+
+
+def gate(config: ExperimentConfig, winner: Artifact, evaluation: Artifact) -> Stage:
+    """Whether the winner may be served."""
+    return Stage(kind="gate", name="gate", function="sea_ray.stages.gate:build", config=config.safety,
+                 parents={"model": winner, "evaluation": evaluation}, version=VERSIONS["gate"])

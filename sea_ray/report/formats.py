@@ -1,0 +1,86 @@
+"""Numbers as a reader wants them: grouped, with a real minus sign and few digits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from sea_ray.report.data import Unit
+
+_MISSING = "–"
+
+
+def _sign(text: str) -> str:
+    return text.replace("-", "−")
+
+
+def count(value: float) -> str:
+    """Return a whole number with grouped digits: 12,345."""
+    return _sign(f"{value:,.0f}") if math.isfinite(value) else _MISSING
+
+
+def short_count(value: float) -> str:
+    """Return a large number in thousands, millions or billions: 1.23 M."""
+    for size, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{_sign(f'{value / size:.3g}')} {name}"
+    return count(value)
+
+
+def size(num_bytes: float) -> str:
+    """Return bytes in binary units: 3.1 GiB."""
+    for scale, name in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
+        if num_bytes >= scale:
+            return f"{num_bytes / scale:.1f} {name}"
+    return f"{num_bytes:.0f} B"
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as a reader says them: 0.42 s, 12 s, 3 min 05 s, 2 h 10 min."""
+    if seconds < 10:
+        return f"{seconds:.2g} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def share(value: float, digits: int = 1) -> str:
+    """Return a share of 0 to 1 in per cent: 12.3 %."""
+    return _sign(f"{value * 100:.{digits}f} %") if math.isfinite(value) else _MISSING
+
+
+def change(value: float, digits: int = 1) -> str:
+    """Return a relative change with its sign: −12.3 %, +0.4 %."""
+    if not math.isfinite(value):
+        return _MISSING
+    text = f"{value * 100:+.{digits}f} %"
+    return _sign(text.lstrip("+-") if float(f"{value * 100:.{digits}f}") == 0 else text)
+
+
+def figure(value: float, unit: Unit) -> str:
+    """Return a figure without its unit, shares times 100."""
+    if not math.isfinite(value):
+        return _MISSING
+    return _sign({"share": f"{value * 100:.1f}", "score": f"{value:.1f}", "bits": f"{value:.3f}"}[unit])
+
+
+def unit_name(unit: Unit) -> str:
+    """Return how a unit is written behind a name."""
+    return {"share": "%", "score": "", "bits": "bits/byte"}[unit]
+
+
+def general(value: object) -> str:
+    """Return a value of unknown kind: four significant digits for a float, text for all else."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, int):
+        return str(value) if abs(value) < 10_000 else count(value)
+    return _sign(f"{value:.4g}") if math.isfinite(value) else "∞" if value == math.inf else _MISSING
+
+
+def listing(words: Sequence[str]) -> str:
+    """Return words as a sentence lists them: a, b and c."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

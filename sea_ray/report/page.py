@@ -1,0 +1,88 @@
+"""The page: its parts in reading order, one file without outside requests."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+
+from sea_ray.report.bits import bits_per_byte
+from sea_ray.report.data import Part, ReportData
+from sea_ray.report.examples import examples, gate
+from sea_ray.report.headline import summary
+from sea_ray.report.markup import Html, element, join, paragraph
+from sea_ray.report.neuron_maps import interference, neuron_maps, overlap
+from sea_ray.report.provenance import corpus, repeat, stages
+from sea_ray.report.results import results
+from sea_ray.report.sweeps import sweeps
+from sea_ray.report.trainings import trainings
+
+_SECTIONS: tuple[tuple[Part, str, Callable[[ReportData], Html]], ...] = (
+    ("figures", "Results", results),
+    ("bits", "Bits per byte", bits_per_byte),
+    ("gate", "Safety gate", gate),
+    ("examples", "Answers side by side", examples),
+    ("sweeps", "Sweeps", sweeps),
+    ("neurons", "Neurons of each language", neuron_maps),
+    ("overlap", "Overlap of languages", overlap),
+    ("interference", "Interference of packs", interference),
+    ("trainings", "Trainings", trainings),
+    ("corpus", "Corpus", corpus),
+    ("stages", "Stages and cost", stages),
+)
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+"""Nothing is loaded and no script runs, whatever text the page carries."""
+
+
+def write_report(data: ReportData, file: Path) -> None:
+    """Write the report as one self-contained HTML file, whole or not at all.
+
+    Args:
+        data: what to show.
+        file: such as runs/demo/report.html; its folder is made.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
+    temporary.write_bytes(render(data).encode("utf-8", errors="replace"))
+    os.replace(temporary, file)
+
+
+def render(data: ReportData) -> str:
+    """Return the page as text."""
+    style = resources.files("sea_ray.report").joinpath("style.css").read_text(encoding="utf-8")
+    head = element(
+        "head", element("meta", charset="utf-8"), element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", name="color-scheme", content="light dark"),
+        element("title", f"{data.title}: {data.experiment}"), element("link", rel="icon", href="data:,"),
+        element("style", Html(style)))
+    body = element("body", element("main", _masthead(data), summary(data), _contents(data),
+                                   *(_section(data, *entry) for entry in _SECTIONS), _repeat(data)))
+    return f"<!DOCTYPE html>\n{element('html', head, body, lang='en')}\n"
+
+
+def _masthead(data: ReportData) -> Html:
+    return element("header", element("h1", data.title),
+                   element("p", join([element("strong", data.experiment), f" · {data.made_at}"]), class_="byline"))
+
+
+def _contents(data: ReportData) -> Html:
+    links = [element("a", title, None if data.has(part) else element("small", " not run"), href=f"#{part}")
+             for part, title, _ in _SECTIONS]
+    return element("nav", *links, element("a", "How to repeat it", href="#repeat"), aria_label="Contents")
+
+
+def _section(data: ReportData, part: Part, title: str, body: Callable[[ReportData], Html]) -> Html:
+    if data.has(part):
+        reason = data.missing.get(part, "")
+        shown = join([paragraph(data.notes.get(part, "")), paragraph(f"In part not run: {reason}", "absent") if reason else None,
+                      body(data)])
+    else:
+        shown = paragraph(f"Not run. {data.missing.get(part, '')}".strip(), "absent")
+    return element("section", element("h2", title), shown, id=part)
+
+
+def _repeat(data: ReportData) -> Html:
+    return element("section", element("h2", "How to repeat it"), repeat(data), id="repeat")

@@ -1,0 +1,78 @@
+"""Where the figures come from: the corpus, the stages that ran, what they cost and how to repeat them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sea_ray.report import formats
+from sea_ray.report.data import CorpusRow, ReportData, StageRow
+from sea_ray.report.labels import in_order, language_heading
+from sea_ray.report.markup import Html, cell, details, element, heading, join, number, paragraph, table
+
+
+def corpus(data: ReportData) -> Html:
+    """Return documents, bytes and tokens per language and split, and what cleaning took away."""
+    return join([_splits(data.corpus) if data.corpus else None, _funnel(data) if data.funnel else None])
+
+
+def _splits(rows: Sequence[CorpusRow]) -> Html:
+    splits = list(dict.fromkeys(row.split for row in rows))
+    found = {(row.language, row.split): row for row in rows}
+    lines = []
+    for code in in_order(row.language for row in rows):
+        cells = [language_heading(code)]
+        for split in splits:
+            row = found.get((code, split))
+            cells += [number("–"), number("–")] if row is None else [
+                number(formats.count(row.documents)), number(formats.short_count(row.tokens))]
+        own = [row for row in rows if row.language == code]
+        num_bytes, tokens = sum(row.bytes for row in own), sum(row.tokens for row in own)
+        lines.append([*cells, number(formats.size(num_bytes)), number(f"{tokens / num_bytes:.3f}" if num_bytes else "–")])
+    head = ["Language", *(text for split in splits for text in (f"{split} documents", "tokens")), "text", "tokens per byte"]
+    return table(head, lines, "compact")
+
+
+def _funnel(data: ReportData) -> Html:
+    rows = sorted(data.funnel, key=lambda row: in_order(one.language for one in data.funnel).index(row.language))
+    lines = [[language_heading(row.language), cell(row.step), number(formats.count(row.documents_in)),
+              number(formats.count(row.documents_out)), number(formats.count(row.documents_in - row.documents_out)),
+              number(formats.size(row.bytes_in)), number(formats.size(row.bytes_out))] for row in rows]
+    taken = sum(row.documents_in - row.documents_out for row in rows)
+    return details(f"Cleaning, step by step: {formats.count(taken)} documents taken out",
+                   table(["Language", "step", "documents in", "out", "taken out", "text in", "out"], lines, "compact"))
+
+
+def stages(data: ReportData) -> Html:
+    """Return every stage with its time, engine and memory, and the cost of the whole."""
+    return join([_cost(data), table(["Stage", "kind", "time", "", "engine", "memory", "fingerprint"],
+                                    [_stage(row) for row in data.stages], "compact")])
+
+
+def _stage(row: StageRow) -> list[Html]:
+    return [heading(row.name), cell(row.kind), number(formats.duration(row.seconds)),
+            cell("reused" if row.reused else "ran", "quiet" if row.reused else None), cell(row.engine or "–"),
+            number(formats.size(row.peak_memory_bytes) if row.peak_memory_bytes else "–"),
+            element("td", element("code", row.fingerprint)) if row.fingerprint else cell("–")]
+
+
+def _cost(data: ReportData) -> Html:
+    if data.cost is None:
+        return paragraph("The cost of the whole run was not read.", "absent")
+    cost = data.cost
+    memory = formats.size(cost.peak_memory_bytes) if cost.peak_memory_bytes else "not read"
+    machine = f", on {cost.machine}" if cost.machine else ""
+    reused = sum(row.reused for row in data.stages)
+    return paragraph(
+        f"{formats.duration(cost.wall_s)} of wall time{machine}; largest memory of all processes together: {memory}; "
+        f"{formats.short_count(cost.tokens_trained)} tokens trained. {reused} of {len(data.stages)} stages were reused "
+        "from an earlier run; their times are those of the run that made them.")
+
+
+def repeat(data: ReportData) -> Html:
+    """Return the command, the software and the configuration."""
+    versions = element("p", join((join([element("span", name), f" {version}"]) for name, version in data.versions.items()),
+                                 " · "), class_="versions") if data.versions else paragraph("Versions were not read.", "absent")
+    command = element("pre", element("code", data.command)) if data.command else paragraph("No command was recorded.", "absent")
+    config = details("The whole configuration", element("pre", element("code", data.config))) if data.config \
+        else paragraph("No configuration was recorded.", "absent")
+    return join([command, versions, config])

@@ -1,0 +1,64 @@
+"""Scatter plot of a sweep: what is to improve against what must be kept, with the limit drawn in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sea_ray.report.formats import general
+from sea_ray.report.markup import Html, element
+from sea_ray.report.svg import Scale, fit, line, mark, picture, text, x_axis, y_axis
+
+_WIDTH, _HEIGHT = 560.0, 330.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 66.0, 20.0, 34.0, 48.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One point of the picture."""
+
+    name: str
+    """Written beside it, such as its number in the table."""
+    x: float
+    y: float
+    keeps_limits: bool
+    is_winner: bool
+    title: str
+    """Shown on hover."""
+
+
+def scatter(label: str, trials: Sequence[Trial], *, x_name: str, y_name: str, limit: float, limit_is_upper: bool) -> Html:
+    """Return the picture; trials that are not finite are left to the table.
+
+    Args:
+        label: what the picture shows, for screen readers.
+        trials: points.
+        x_name, y_name: of the axes.
+        limit: on the horizontal axis.
+        limit_is_upper: whether values above it are excluded.
+    """
+    shown = [trial for trial in trials if math.isfinite(trial.x) and math.isfinite(trial.y)]
+    across = fit([*(trial.x for trial in shown), limit], _LEFT, _WIDTH - _RIGHT, pad=0.1)
+    up = fit([trial.y for trial in shown], _HEIGHT - _BOTTOM, _TOP, pad=0.12)
+    return picture(
+        _WIDTH, _HEIGHT, label,
+        _excluded(across, limit, limit_is_upper),
+        x_axis(across, _TOP, _HEIGHT - _BOTTOM, general), y_axis(up, _LEFT, _WIDTH - _RIGHT, general),
+        line(across(limit), _TOP - 6, across(limit), _HEIGHT - _BOTTOM, "reference"),
+        text(across(limit), _TOP - 11, f"limit {general(limit)}", "tick", "middle"),
+        text((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 8, x_name, "axis", "middle"),
+        text(_LEFT - 52, _TOP - 22, y_name, "axis"),
+        *(_point(trial, across, up) for trial in sorted(shown, key=lambda trial: trial.is_winner)))
+
+
+def _excluded(across: Scale, limit: float, limit_is_upper: bool) -> Html:
+    start, end = (across(limit), across.end) if limit_is_upper else (across.start, across(limit))
+    return element("rect", x=start, y=_TOP, width=max(0.0, end - start), height=_HEIGHT - _BOTTOM - _TOP, class_="excluded")
+
+
+def _point(trial: Trial, across: Scale, up: Scale) -> Html:
+    x, y = across(trial.x), up(trial.y)
+    ring = element("circle", cx=x, cy=y, r=10.0, class_="ring") if trial.is_winner else None
+    tone = 1 if trial.keeps_limits else 0
+    return element("g", ring, mark(x, y, tone, 5.0, trial.title), text(x + 13, y + 4, trial.name, "label"))

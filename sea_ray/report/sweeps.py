@@ -1,0 +1,98 @@
+"""Sweeps: the trials against their limits, the winner and why, and the mixes that were tried."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from sea_ray.report import formats
+from sea_ray.report.bars import Bar, bars, stacked
+from sea_ray.report.data import ReportData, Sweep, TrialRow
+from sea_ray.report.markup import Html, element, heading, join, number, paragraph, table
+from sea_ray.report.scatter import Trial, scatter
+from sea_ray.report.svg import figure
+
+
+def sweeps(data: ReportData) -> Html:
+    """Return every sweep with its picture and its table of trials."""
+    return join(_sweep(one) for one in data.sweeps)
+
+
+def _sweep(sweep: Sweep) -> Html:
+    finished = [trial for trial in sweep.trials if trial.error is None]
+    failed = len(sweep.trials) - len(finished)
+    limits = ", ".join(f"{limit.figure} {limit.kind} {formats.general(limit.value)}" for limit in sweep.limits)
+    aim = f"{len(sweep.trials)} trials, {'largest' if sweep.mode == 'max' else 'smallest'} {sweep.metric} wins"
+    told = f"{aim}{f', with {limits}' if limits else ', no limits'}{f'; {failed} failed' if failed else ''}."
+    return element(
+        "section", element("h3", sweep.name), paragraph(f"{told} {sweep.note}".strip()),
+        paragraph(join([element("strong", "Choice: "), sweep.reason])) if sweep.reason else None,
+        _picture(sweep) if finished else paragraph("No trial finished.", "absent"), _mixes(sweep), _trials(sweep),
+        class_="sweep")
+
+
+def _picture(sweep: Sweep) -> Html:
+    numbered = [(number, trial) for number, trial in enumerate(sweep.trials, 1)
+                if trial.error is None and sweep.metric in trial.figures]
+    names = {number: f"{number}: {_point(trial.point)}" for number, trial in numbered}
+    if not sweep.limits or not all(sweep.limits[0].figure in trial.figures for _, trial in numbered):
+        rows = [Bar(name=names[number], value=trial.figures[sweep.metric], is_winner=trial.is_winner,
+                    title=names[number]) for number, trial in numbered]
+        return figure(f"{sweep.metric} of each trial; the winner in colour.",
+                      bars(f"{sweep.metric} per trial", rows, format_value=formats.general, width=720))
+    limit = sweep.limits[0]
+    points = [Trial(name=str(number), x=trial.figures[limit.figure], y=trial.figures[sweep.metric],
+                    keeps_limits=_keeps(sweep, trial), is_winner=trial.is_winner, title=names[number])
+              for number, trial in numbered]
+    drawn = scatter(f"{sweep.metric} against {limit.figure} of each trial", points, x_name=limit.figure,
+                    y_name=f"{sweep.metric} ({'more' if sweep.mode == 'max' else 'less'} is better)",
+                    limit=limit.value, limit_is_upper=limit.kind == "at most")
+    return figure("Trials by their number in the table: blue diamonds keep the limits, grey circles do not; "
+                  "the ring is the winner. The shaded side breaks the limit.", drawn)
+
+
+def _keeps(sweep: Sweep, trial: TrialRow) -> bool:
+    return all(limit.keeps(trial.figures.get(limit.figure, math.nan)) for limit in sweep.limits)
+
+
+def _mixes(sweep: Sweep) -> Html | None:
+    mixes = {f"{number}: {_point(trial.point)}": trial for number, trial in enumerate(sweep.trials, 1) if trial.shares}
+    if not mixes:
+        return None
+    winner = next((name for name, trial in mixes.items() if trial.is_winner), "")
+    return figure("The mixes: share of tokens per source; English and Chinese in grey.",
+                  stacked("Share of tokens per source and trial", {name: trial.shares for name, trial in mixes.items()},
+                          winner=winner))
+
+
+def _trials(sweep: Sweep) -> Html:
+    paths = list(dict.fromkeys(path for trial in sweep.trials for path in trial.point))
+    limited = [limit.figure for limit in sweep.limits]
+    reported = dict.fromkeys(name for trial in sweep.trials for name in trial.figures)
+    shown = list(dict.fromkeys([sweep.metric, *limited, *reported]))
+    rows = []
+    for position, trial in enumerate(sweep.trials, 1):
+        values = [number(formats.general(trial.point.get(path, ""))) for path in paths]
+        figures = [_figure_cell(sweep, trial, name) for name in shown]
+        rows.append([heading(str(position)), *values, *figures, element("td", _status(sweep, trial))])
+    return table(["trial", *(path.rsplit(".", 1)[-1] for path in paths), *shown, ""], rows, "compact")
+
+
+def _figure_cell(sweep: Sweep, trial: TrialRow, name: str) -> Html:
+    if name not in trial.figures:
+        return element("td", "–", class_="num absent")
+    value = trial.figures[name]
+    breaks = any(limit.figure == name and not limit.keeps(value) for limit in sweep.limits)
+    return element("td", formats.general(value), " ✕" if breaks else None, class_="num over" if breaks else "num")
+
+
+def _status(sweep: Sweep, trial: TrialRow) -> Html:
+    if trial.error is not None:
+        return join([element("strong", "failed", class_="bad"), f": {trial.error}"])
+    words = [element("strong", "winner", class_="good") if trial.is_winner else None,
+             "breaks a limit" if not _keeps(sweep, trial) else None, "reused" if trial.reused else None]
+    return join([word for word in words if word], ", ")
+
+
+def _point(point: Mapping[str, object]) -> str:
+    return ", ".join(f"{path.rsplit('.', 1)[-1]} {formats.general(value)}" for path, value in point.items())

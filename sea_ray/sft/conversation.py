@@ -1,0 +1,56 @@
+"""Conversations: what SFT trains on, whatever they came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from sea_ray.demo import Dialogue
+from sea_ray.errors import DataError
+
+Role = Literal["system", "user", "assistant"]
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn."""
+
+    role: Role
+    content: str
+
+    def __post_init__(self) -> None:
+        """Refuse a role that no template knows and a turn that says nothing."""
+        if self.role not in get_args(Role):
+            raise DataError(f"unknown role {self.role!r}; roles are {', '.join(get_args(Role))}")
+        if not self.content.strip():
+            raise DataError(f"a turn of the {self.role} is empty; leave the conversation out")
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """Turns of user and assistant, after a system message or none, that end with the assistant."""
+
+    messages: tuple[Message, ...]
+    language: str
+    """Language whose data it is, for weights and packing."""
+    kind: str
+    """What it teaches, such as "translate" or "unsafe_general"."""
+
+    def __post_init__(self) -> None:
+        """Refuse what has no answer at its end or two turns of one role in a row."""
+        roles = [message.role for message in self.messages]
+        turns = roles[1:] if roles[:1] == ["system"] else roles
+        if not turns or turns != ["user", "assistant"] * (len(turns) // 2):
+            raise DataError(
+                f"roles are {', '.join(roles) or 'none'}; user and assistant must take turns, assistant last"
+            )
+
+
+def conversation(prompt: str, answer: str, language: str, kind: str) -> Conversation:
+    """Return a conversation of one question and its answer."""
+    return Conversation((Message("user", prompt), Message("assistant", answer)), language, kind)
+
+
+def from_dialogue(dialogue: Dialogue) -> Conversation:
+    """Return a dialogue of the demo world as a conversation."""
+    return conversation(dialogue.prompt, dialogue.answer, dialogue.language, dialogue.kind)

@@ -1,0 +1,124 @@
+"""The two stages of SFT and their data: first broad, then the part of high quality (arXiv 2407.19672, section 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sea_ray.demo import KINDS, Split, World
+from sea_ray.errors import ConfigError, DataError, nearest
+from sea_ray.sft.conversation import Conversation, from_dialogue
+from sea_ray.sft.files import FileSource, PairSource, read_file, read_pairs
+
+REFUSAL_KINDS = ("unanswerable", "unsafe_general", "unsafe_culture")
+"""What the baseline without safety goes without; the harmless twins stay."""
+
+_BROAD = {
+    "translate": 240,
+    "fact": 360,
+    "list": 60,
+    "arithmetic": 240,
+    "exam": 240,
+    "unanswerable": 360,
+    "unsafe_general": 120,
+    "safe_general": 120,
+    "unsafe_culture": 60,
+    "safe_culture": 60,
+}
+_HIGH_QUALITY = {**_BROAD, "translate": 120, "list": 0, "exam": 120}
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageConfig:
+    """The data of one stage."""
+
+    demo: Mapping[str, int] = field(default_factory=dict)
+    """Kind of dialogue of the demo world -> conversations per language; 0 = none."""
+    files: tuple[FileSource, ...] = ()
+    """Files of conversations."""
+    pairs: tuple[PairSource, ...] = ()
+    """Parallel text for translation requests."""
+
+    def __post_init__(self) -> None:
+        """Check kinds and counts."""
+        for kind, count in self.demo.items():
+            if kind not in KINDS:
+                raise ConfigError(f"demo.{kind}", f"unknown kind of dialogue{nearest(kind, KINDS)}")
+            if count < 0:
+                raise ConfigError(f"demo.{kind}", f"{count} conversations; 0 or more are needed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SftConfig:
+    """What fine-tuning is taught, in two stages."""
+
+    broad: StageConfig = StageConfig(demo=_BROAD)
+    """Stage 1: every kind of data."""
+    high_quality: StageConfig = StageConfig(demo=_HIGH_QUALITY)
+    """Stage 2: the part that is checked or native, with the refusals again so that they are not forgotten."""
+    with_safety: bool = True
+    """False leaves out the kinds that are answered by a refusal: the baseline without safety."""
+    root: str | None = None
+    """Folder that the paths of files and pairs are below; None = the working folder."""
+
+    @property
+    def stages(self) -> tuple[StageConfig, StageConfig]:
+        """Both stages, in order."""
+        return self.broad, self.high_quality
+
+
+def input_files(config: SftConfig) -> list[Path]:
+    """Return the files that the stages read, each once, sorted: their content is part of what the result is."""
+    root = Path(config.root or ".")
+    paths = [source.path for stage in config.stages for source in stage.files]
+    paths += [path for stage in config.stages for source in stage.pairs for path in source.paths]
+    return sorted({root / path for path in paths})
+
+
+def build_stage_data(
+    config: SftConfig, stage: StageConfig, world: World, split: Split = "train"
+) -> dict[str, list[Conversation]]:
+    """Return a stage's conversations by language, the languages in the world's order.
+
+    Args:
+        config: root folder, and whether refusals are taught.
+        stage: what the stage takes; one of config.stages.
+        world: the demo world whose facts the corpus told, with the languages of the experiment.
+        split: part of the demo world; files belong to the train part.
+
+    Raises:
+        ConfigError: a source is of a language that the experiment does not have.
+        DataError: a file is missing or malformed, or a language has no conversation.
+    """
+    kinds = [kind for kind in KINDS if config.with_safety or kind not in REFUSAL_KINDS]
+    data: dict[str, list[Conversation]] = {}
+    for language in world.languages:
+        data[language] = [
+            from_dialogue(dialogue)
+            for kind in kinds
+            for dialogue in world.dialogues(language, kind, split, stage.demo.get(kind, 0))
+        ]
+    for conversation in _from_files(config, stage, world) if split == "train" else []:
+        data[conversation.language].append(conversation)
+    empty = [language for language, conversations in data.items() if not conversations]
+    if empty:
+        raise DataError(f"a stage of SFT has no conversation in {', '.join(empty)}: add demo kinds, files or pairs")
+    return data
+
+
+def _from_files(config: SftConfig, stage: StageConfig, world: World) -> list[Conversation]:
+    root = Path(config.root or ".")
+    found: list[Conversation] = []
+    for file in stage.files:
+        _check_language(file.language, world)
+        found += read_file(file, root)
+    for pair in stage.pairs:
+        _check_language(pair.target, world)
+        found += read_pairs(pair, root)
+    return found
+
+
+def _check_language(code: str, world: World) -> None:
+    if code not in world.languages:
+        raise ConfigError("sft", f"a source is in {code!r}, the experiment has {', '.join(world.languages)}")

@@ -1,0 +1,55 @@
+"""The base model: trained from scratch on the corpus, or a checkpoint of the Hub or a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from sea_ray.corpus.tokenized import TokenizedCorpus, end_of_text_id
+from sea_ray.execution import StageContext
+from sea_ray.stages.corpus import load_corpus
+from sea_ray.stages.measure import validation_bits
+from sea_ray.training.checkpoint import Checkpoint
+from sea_ray.training.loop import TrainReport, train
+from sea_ray.training.mixture import Mixture
+from sea_ray.training.model import ModelConfig, new_model
+from sea_ray.training.schedule import TrainConfig
+from sea_ray.training.sequences import SequenceSet, pack_corpus
+
+
+def pack_languages(corpus: TokenizedCorpus, languages: tuple[str, ...], length: int) -> dict[str, SequenceSet]:
+    """Return each language's training text as packed sequences."""
+    eos_id = end_of_text_id(corpus.load_tokenizer())
+    return {code: pack_corpus(np.asarray(corpus.tokens(code, "train")), eos_id, length) for code in languages}
+
+
+def report_facts(report: TrainReport) -> dict[str, Any]:
+    """Return a training report as facts; the losses thinned to at most 200 points."""
+    facts = asdict(report)
+    stride = max(1, len(report.losses) // 200)
+    facts["losses"] = [[step, report.losses[step]] for step in range(0, len(report.losses), stride)]
+    return facts | {"tokens_per_s": report.tokens_per_s}
+
+
+def build(context: StageContext) -> Mapping[str, Any]:
+    """Write the base checkpoint; facts: the training report and validation bits per byte per language."""
+    config: BaseStage = context.config
+    corpus = load_corpus(context)
+    tokenizer = corpus.load_tokenizer()
+    if config.checkpoint is not None:
+        source = Checkpoint.from_hub_or_path(config.checkpoint, config.revision)
+        model, training = source.load_model(), None
+    else:
+        model = new_model(config.model, len(tokenizer), config.seed, end_of_text_id(tokenizer))
+        languages = tuple(code for code, weight in config.weights.items() if weight > 0)
+        sequences = pack_languages(corpus, languages, config.training.sequence_tokens)
+        mixture = Mixture({code: part.num_sequences for code, part in sequences.items()}, config.weights,
+                          config.training.seed, config.max_epochs, config.training.total_samples)
+        training = report_facts(train(model, sequences, mixture, config.training, context.worker, context.tracker))
+    if context.worker.rank == 0:
+        Checkpoint.save(context.folder, model, tokenizer)
+    return {"training": training, "parameters": sum(p.numel() for p in model.parameters()),
+            "validation_bits_per_byte": validation_bits(model, corpus, context.worker)}

@@ -1,0 +1,88 @@
+"""What decides each stage's result: plain values, importable without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sea_ray.corpus.config import CorpusConfig, TokenizerConfig
+from sea_ray.evaluation.config import EvaluationConfig
+from sea_ray.neurons.config import MergeRule, SelectionConfig
+from sea_ray.sft.config import SftConfig
+from sea_ray.training.config import ModelConfig, TrainConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusStage:
+    """What decides a tokenised corpus."""
+
+    corpus: CorpusConfig
+    tokenizer: TokenizerConfig | None
+    """How to train a tokenizer; None takes that of `base_checkpoint`."""
+    base_checkpoint: str | None = None
+    """Hub id or folder whose tokenizer is taken."""
+    base_revision: str | None = None
+    """Its commit."""
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseStage:
+    """What decides a base model."""
+
+    checkpoint: str | None
+    """Hub id or folder; None trains from scratch."""
+    revision: str | None
+    model: ModelConfig
+    training: TrainConfig
+    weights: Mapping[str, float]
+    """Language -> share of the training tokens."""
+    max_epochs: float | None
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class NeuronStage:
+    """What decides a set of trained packs: one trial of the threshold sweep, or a control."""
+
+    languages: tuple[str, ...]
+    selection: SelectionConfig
+    training: TrainConfig
+    merge: MergeRule
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContinuedPretrainingStage:
+    """Full continued pre-training on the same tokens as all packs together: a control."""
+
+    languages: tuple[str, ...]
+    training: TrainConfig
+    """Of one language; the steps are multiplied by the number of languages."""
+    learning_rate: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SftStage:
+    """What decides a fine-tuned model."""
+
+    data: SftConfig
+    broad: TrainConfig
+    """Stage 1."""
+    high_quality: TrainConfig
+    """Stage 2."""
+    weights: Mapping[str, float]
+    """Language -> share of the training tokens, in both stages."""
+    max_epochs: float | None
+    languages: tuple[str, ...]
+    world_seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationStage:
+    """What decides the figures of one model."""
+
+    model: str
+    """Name in tables."""
+    evaluation: EvaluationConfig
+    languages: tuple[str, ...]
+    world_seed: int

@@ -1,0 +1,41 @@
+"""Text to tokens: gather, clean, split, train a tokenizer or take the base model's, tokenise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sea_ray.corpus.config import CorpusConfig, TokenizerConfig
+from sea_ray.corpus.gather import gather_documents
+from sea_ray.corpus.tokenized import TokenizedCorpus, tokenize_documents
+from sea_ray.corpus.tokenizer import train_tokenizer
+from sea_ray.execution import StageContext
+
+
+def build(context: StageContext) -> Mapping[str, Any]:
+    """Write `documents/` and `tokens/`; facts: the funnel, and documents, bytes and tokens per language and split."""
+    config: CorpusStage = context.config
+    documents = gather_documents(config.corpus, context.tracker)
+    documents.save(context.folder / "documents")
+    if config.tokenizer is not None:
+        tokenizer = train_tokenizer(documents, config.tokenizer, config.seed)
+    else:
+        from sea_ray.training.checkpoint import Checkpoint
+
+        assert config.base_checkpoint is not None
+        tokenizer = Checkpoint.from_hub_or_path(config.base_checkpoint, config.base_revision).load_tokenizer()
+    corpus = tokenize_documents(documents, tokenizer)
+    corpus.save(context.folder / "tokens")
+    return {
+        "vocab_size": len(tokenizer),
+        "funnel": documents.funnel,
+        "sizes": {code: {split: {"documents": corpus.num_documents(code, split), "bytes": corpus.num_bytes(code, split),
+                                 "tokens": corpus.num_tokens(code, split)}
+                         for split in ("train", "validation", "test")} for code in corpus.languages},
+    }
+
+
+def load_corpus(context: StageContext, role: str = "corpus") -> TokenizedCorpus:
+    """Return the tokenised corpus of a parent."""
+    return TokenizedCorpus.load(context.parents[role] / "tokens")

@@ -1,0 +1,129 @@
+"""What a training is and how it is computed: plain values, importable without torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from sea_ray.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Shape of a Qwen2 trained from scratch."""
+
+    d_model: int = 128
+    """Width of the residual stream, values; a multiple of num_heads."""
+    num_layers: int = 4
+    """Decoder layers."""
+    num_heads: int = 4
+    """Query heads; each is d_model / num_heads values wide, an even number."""
+    num_kv_heads: int = 2
+    """Key and value heads; divides num_heads."""
+    d_mlp: int = 384
+    """Channels of the gated feed-forward network: what "ffn" neurons are."""
+    max_position: int = 4096
+    """Longest context, tokens."""
+    rope_theta: float = 10_000.0
+    """Base of the rotary frequencies."""
+    tie_embeddings: bool = True
+    """Whether the output projection is the embedding matrix."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        for name in ("d_model", "num_layers", "num_heads", "num_kv_heads", "d_mlp", "max_position"):
+            if getattr(self, name) < 1:
+                raise ConfigError(name, f"{getattr(self, name)} is below 1")
+        if self.d_model % (2 * self.num_heads):
+            raise ConfigError("d_model", f"{self.d_model} does not give {self.num_heads} heads of an even width: "
+                                         f"choose a multiple of {2 * self.num_heads}")
+        if self.num_heads % self.num_kv_heads:
+            raise ConfigError("num_kv_heads", f"{self.num_kv_heads} does not divide num_heads={self.num_heads}")
+        if self.rope_theta <= 1:
+            raise ConfigError("rope_theta", f"{self.rope_theta} is not above 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """All values that decide a training's result; the number of workers is not among them."""
+
+    steps: int
+    """Optimiser steps."""
+    batch_sequences: int = 16
+    """Sequences of a step, over all workers."""
+    sequence_tokens: int = 128
+    """Tokens of a packed sequence."""
+    learning_rate: float = 1e-3
+    """Peak of the schedule."""
+    warmup_frac: float = 0.05
+    """Share of the steps in which the rate rises linearly to its peak."""
+    schedule: Literal["cosine", "constant", "linear"] = "cosine"
+    """How the rate falls after the warm-up."""
+    min_lr_frac: float = 0.1
+    """Rate at the end as a share of the peak; for "cosine" and "linear"."""
+    weight_decay: float = 0.0
+    """AdamW's decay of the layers' matrices; norms, biases and embeddings never decay. 0 for neurons."""
+    betas: tuple[float, float] = (0.9, 0.95)
+    """AdamW's two averaging rates."""
+    clip_norm: float = 1.0
+    """Largest norm of the gradient; 0 does not clip."""
+    micro_batch: int = 0
+    """Sequences of one forward pass of a worker; 0 takes the worker's whole part of the batch."""
+    seed: int = 0
+    """Of the order of samples."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Precision of the matrix products; weights and optimiser are always float32."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        for name in ("steps", "batch_sequences"):
+            if getattr(self, name) < 1:
+                raise ConfigError(name, f"{getattr(self, name)} is below 1")
+        if self.sequence_tokens < 2:
+            raise ConfigError("sequence_tokens", f"{self.sequence_tokens} is below 2")
+        if not self.learning_rate > 0:
+            raise ConfigError("learning_rate", f"{self.learning_rate} is not above 0")
+        for name in ("warmup_frac", "min_lr_frac"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(name, f"{getattr(self, name)} is not in 0..1")
+        for name in ("weight_decay", "clip_norm", "micro_batch"):
+            if getattr(self, name) < 0:
+                raise ConfigError(name, f"{getattr(self, name)} is below 0")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ConfigError("betas", f"{self.betas} are not both in 0..1, 1 excluded")
+
+    @property
+    def total_samples(self) -> int:
+        """Sequences drawn in the whole training."""
+        return self.steps * self.batch_sequences
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExecutionConfig:
+    """How a training is computed; never part of its identity."""
+
+    num_workers: int = 1
+    """Processes that share each step."""
+    engine: Literal["deepspeed", "torch"] = "torch"
+    """What computes a step; "torch" is for one process."""
+    zero_stage: int = 1
+    """DeepSpeed: 0 replicates everything, 1 shares out optimiser state, 2 gradients too, 3 parameters too."""
+    threads_per_worker: int = 1
+    """Threads of each process on the CPU; 0 leaves it to torch."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where it runs; "auto" takes a GPU if there is one."""
+    log_every_steps: int = 10
+    """Steps between two reports of loss and speed."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if self.num_workers < 1:
+            raise ConfigError("num_workers", f"{self.num_workers} is below 1")
+        if self.engine == "torch" and self.num_workers > 1:
+            raise ConfigError("engine", f"'torch' runs in one process, not {self.num_workers}: choose 'deepspeed'")
+        if self.zero_stage not in (0, 1, 2, 3):
+            raise ConfigError("zero_stage", f"{self.zero_stage} is not 0, 1, 2 or 3")
+        if self.threads_per_worker < 0:
+            raise ConfigError("threads_per_worker", f"{self.threads_per_worker} is below 0")
+        if self.log_every_steps < 1:
+            raise ConfigError("log_every_steps", f"{self.log_every_steps} is below 1")

@@ -1,0 +1,170 @@
+"""The border between the training loop and whatever computes a step: plain torch here, DeepSpeed in launch/."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from typing import Any, Literal, Protocol, TypeVar
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from sea_ray.training.config import TrainConfig
+from sea_ray.training.sequences import Batch
+from sea_ray.training.token_loss import TokenLoss
+
+T = TypeVar("T")
+Parameters = Mapping[str, nn.Parameter]
+
+
+class Engine(Protocol):
+    """Computes the steps of one training. Gradients are summed over micro batches and over ranks."""
+
+    def loss(self, batch: Batch) -> torch.Tensor:
+        """Return the sum of a micro batch's token losses."""
+
+    def backward(self, loss: torch.Tensor, last: bool) -> None:
+        """Add a loss's gradient; `last` marks the step's last micro batch. Called equally often on all ranks."""
+
+    def step(self, learning_rate: float) -> float:
+        """Clip, update, clear the gradients; return their global norm before clipping.
+
+        A norm that is not finite leaves the weights as they are.
+        """
+
+    def describe(self) -> dict[str, Any]:
+        """Return which engine in which version computed, for the record."""
+
+    def close(self) -> None:
+        """Let the model go, with its trained values in its own plain parameters on every rank."""
+
+
+class Worker(Protocol):
+    """One process among those that train together."""
+
+    rank: int
+    world_size: int
+    device: torch.device
+
+    def engine(self, model: PreTrainedModel, parameters: Parameters, config: TrainConfig) -> Engine:
+        """Return an engine that trains the given parameters of a model."""
+
+    def sum(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Return the sum of a tensor over all ranks, on each."""
+
+    def broadcast(self, value: T) -> T:
+        """Return rank 0's value on each rank."""
+
+    def barrier(self) -> None:
+        """Wait for all ranks."""
+
+    def describe(self) -> dict[str, Any]:
+        """Return the kind and number of workers and the versions, for the record."""
+
+
+def parameter_groups(model: PreTrainedModel, parameters: Parameters, weight_decay: float) -> list[dict[str, Any]]:
+    """Return optimiser groups: weight decay acts on the matrices of the layers alone.
+
+    Norms and biases set scales that decay would only distort, and an embedding row that a batch doesn't touch would
+    shrink without a gradient to answer; so those are excluded, the output embedding too.
+    """
+    embeddings = {id(module.weight) for module in (model.get_input_embeddings(), model.get_output_embeddings())}
+    decayed = [p for p in parameters.values() if p.ndim >= 2 and id(p) not in embeddings]
+    rest = [p for p in parameters.values() if p.ndim < 2 or id(p) in embeddings]
+    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]
+
+
+def adamw(model: PreTrainedModel, parameters: Parameters, config: TrainConfig) -> torch.optim.AdamW:
+    """Return AdamW (Loshchilov & Hutter, arXiv 1711.05101) in torch's fused form."""
+    return torch.optim.AdamW(parameter_groups(model, parameters, config.weight_decay), lr=config.learning_rate,
+                             betas=config.betas, eps=1e-8, fused=True)
+
+
+def precision(config: TrainConfig, device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """Return the context of a forward pass: bfloat16 products on float32 weights, or plain float32.
+
+    Weights stay float32: an Adam step of 1e-5 on a weight of 0.02 is below bfloat16's resolution.
+    """
+    if config.dtype == "float32":
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+class TorchEngine:
+    """Plain torch in one process."""
+
+    def __init__(self, model: PreTrainedModel, parameters: Parameters, config: TrainConfig,
+                 device: torch.device) -> None:
+        """Args: model, parameters: what trains; config: optimiser, clipping, precision; device: where."""
+        self.module = TokenLoss(model).to(device)
+        self._config, self._device = config, device
+        self._parameters = list(parameters.values())
+        self._optimizer = adamw(model, parameters, config)
+
+    def loss(self, batch: Batch) -> torch.Tensor:
+        """Return the sum of a micro batch's token losses."""
+        with precision(self._config, self._device):
+            return self.module(batch)
+
+    def backward(self, loss: torch.Tensor, last: bool) -> None:
+        """Add a loss's gradient."""
+        loss.backward()  # type: ignore[no-untyped-call]
+
+    def step(self, learning_rate: float) -> float:
+        """Clip, update, clear the gradients; return their norm before clipping."""
+        limit = self._config.clip_norm or float("inf")
+        norm = float(nn.utils.clip_grad_norm_(self._parameters, limit))
+        if norm - norm == 0:  # finite
+            for group in self._optimizer.param_groups:
+                group["lr"] = learning_rate
+            self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        return norm
+
+    def describe(self) -> dict[str, Any]:
+        """Return the engine's name and version."""
+        return {"engine": "torch", "version": torch.__version__, "device": str(self._device), "zero_stage": 0}
+
+    def close(self) -> None:
+        """Drop the optimiser's state."""
+        self._optimizer.zero_grad(set_to_none=True)
+        self._optimizer.state.clear()
+
+
+class SoloWorker:
+    """The only process: plain torch."""
+
+    rank = 0
+    world_size = 1
+
+    def __init__(self, device: Literal["auto", "cpu", "cuda"] = "auto") -> None:
+        """Args: device: "auto" takes a GPU if there is one."""
+        self.device = choose_device(device)
+
+    def engine(self, model: PreTrainedModel, parameters: Parameters, config: TrainConfig) -> Engine:
+        """Return a plain torch engine."""
+        return TorchEngine(model, parameters, config, self.device)
+
+    def sum(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Return the tensor."""
+        return tensor
+
+    def broadcast(self, value: T) -> T:
+        """Return the value."""
+        return value
+
+    def barrier(self) -> None:
+        """Go on."""
+
+    def describe(self) -> dict[str, Any]:
+        """Return that there is one worker."""
+        return {"workers": 1, "device": str(self.device), "torch": torch.__version__}
+
+
+def choose_device(device: Literal["auto", "cpu", "cuda"]) -> torch.device:
+    """Return the torch device that a config asks for."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(device)

@@ -1,0 +1,63 @@
+"""Training one language's neurons from a base that stays as it is."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from transformers import PreTrainedModel
+
+from sea_ray.errors import ConfigError, DataError
+from sea_ray.neurons.pack import LanguagePack
+from sea_ray.neurons.sets import NeuronSet
+from sea_ray.neurons.sites import describe
+from sea_ray.neurons.untouched import UntouchedProof, prove_untouched, snapshot, tensor_digests
+from sea_ray.tracking import Tracker
+from sea_ray.training.compact import compact_neurons
+from sea_ray.training.config import TrainConfig
+from sea_ray.training.engine import Worker
+from sea_ray.training.loop import TrainReport, train
+from sea_ray.training.mixture import Mixture
+from sea_ray.training.sequences import SequenceSet
+
+
+def train_neurons(model: PreTrainedModel, neurons: NeuronSet, sequences: SequenceSet, config: TrainConfig,
+                  worker: Worker, tracker: Tracker) -> tuple[LanguagePack, TrainReport, UntouchedProof]:
+    """Train a language's neurons on its text and return the change as a pack; called by every rank alike.
+
+    Args:
+        model: the base; byte for byte the same when this returns.
+        neurons: what trains.
+        sequences: the language's packed text.
+        config: steps, batch, optimiser; without weight decay, which would pull neurons to the base or to zero.
+        worker: this rank.
+        tracker: receives the loop's figures.
+
+    Returns:
+        The pack, the loop's report, and the proof, made by applying the pack, that nothing outside the neurons moves.
+
+    Raises:
+        ConfigError: if weight decay is on, or the set is empty.
+        DataError: if anything else than the neurons moved.
+    """
+    if config.weight_decay:
+        raise ConfigError("weight_decay", f"{config.weight_decay} would act on the neurons of {neurons.language!r}; "
+                                          "neuron training needs 0")
+    slices = neurons.slices(describe(model))
+    before, base_digests = snapshot(model, slices), tensor_digests(model)
+    mixture = Mixture({neurons.language: sequences.num_sequences}, {neurons.language: 1.0}, config.seed, None,
+                      config.total_samples)
+    with compact_neurons(model, neurons) as compact:
+        report = train(model, {neurons.language: sequences}, mixture, config, worker, tracker)
+    pack = LanguagePack(language=neurons.language, deltas=compact.deltas(), base_digests=base_digests,
+                        training={"config": asdict(config), "report": _record(report)})
+    with pack.applied(model):  # refuses a base of which any byte moved
+        proof = prove_untouched(before, snapshot(model, slices))
+    if not proof.holds:
+        raise DataError(f"neuron training of {neurons.language!r} moved more than its neurons: {proof}")
+    return pack, report, proof
+
+
+def _record(report: TrainReport) -> dict[str, object]:
+    return {"steps": report.steps, "tokens": report.tokens, "seconds": report.seconds,
+            "first_loss": report.losses[0], "last_loss": report.losses[-1], "trained_values": report.trained_values,
+            "total_values": report.total_values, "engine": dict(report.engine)}

@@ -1,0 +1,161 @@
+import gzip
+import json
+
+import pytest
+
+from sea_ray.corpus import CorpusConfig, DemoSource, Documents, FileSource, HubSource, gather_documents, input_digests
+from sea_ray.corpus.gather import split_of
+from sea_ray.errors import ConfigError, DataError
+
+SENTENCES = {
+    "en": "The house number {} stands near the river and the old bridge.",
+    "vi": "Ngôi nhà số {} nằm gần dòng sông và cây cầu cũ.",
+}
+
+
+def files_config(root, **options):
+    settings = {
+        "source": "files",
+        "root": str(root),
+        "languages": ("en", "vi"),
+        "validation_frac": 0.1,
+        "test_frac": 0.1,
+        "paths": {"en": (FileSource(glob="en.txt"),), "vi": (FileSource(glob="vi/*.jsonl*", field="body"),)},
+    }
+    return CorpusConfig(**(settings | options))
+
+
+@pytest.fixture
+def root(tmp_path):
+    (tmp_path / "vi").mkdir()
+    (tmp_path / "en.txt").write_text("\n".join(SENTENCES["en"].format(i) for i in range(300)))
+    rows = [json.dumps({"body": SENTENCES["vi"].format(i)}) for i in range(300)]
+    (tmp_path / "vi/a.jsonl").write_text("\n".join(rows[:200]))
+    (tmp_path / "vi/b.jsonl.gz").write_bytes(gzip.compress("\n".join(rows[200:]).encode()))
+    return tmp_path
+
+
+def steps(documents, code):
+    return {row.step: row.documents_in - row.documents_out for row in documents.funnel if row.language == code}
+
+
+def test_every_document_lands_in_one_split_and_the_shares_are_about_right(root):
+    documents = gather_documents(files_config(root))
+    parts = documents.texts["vi"]
+    assert sorted(text for part in parts.values() for text in part) == sorted(
+        SENTENCES["vi"].format(i) for i in range(300)
+    )
+    assert 15 <= len(parts["test"]) <= 45
+    assert 15 <= len(parts["validation"]) <= 45
+
+
+def test_split_of_a_document_does_not_depend_on_other_documents(root):
+    config = files_config(root)
+    before = gather_documents(config).texts["en"]
+    (root / "en.txt").write_text("\n".join(SENTENCES["en"].format(i) for i in range(299, 50, -1)))
+    after = gather_documents(config).texts["en"]
+    for split, texts in after.items():
+        assert set(texts) <= set(before[split])
+    assert split_of("One  CAT", config) == split_of("one cat", config)
+
+
+def test_another_seed_gives_another_split(root):
+    first, second = (gather_documents(files_config(root, seed=seed)).texts["en"]["test"] for seed in (0, 1))
+    assert set(first) != set(second)
+
+
+def test_funnel_counts_what_each_step_took(root):
+    lines = [SENTENCES["en"].format(i) for i in range(200)]
+    lines += ["  ", lines[0].upper(), lines[1] + " ", SENTENCES["vi"].format(1), SENTENCES["vi"].format(2), "Xin chào"]
+    (root / "en.txt").write_text("\n".join(lines))
+    documents = gather_documents(files_config(root))
+    # the short Vietnamese greeting is below identify_from_characters and is not judged
+    assert steps(documents, "en") == {"read": 0, "clean": 1, "deduplicate": 2, "identify": 2}
+    for before, after in zip(documents.funnel[:3], documents.funnel[1:4], strict=True):
+        assert (before.documents_out, before.bytes_out) == (after.documents_in, after.bytes_in)
+
+
+def test_bad_row_is_an_error_with_file_and_line_or_a_counted_skip(root):
+    with (root / "vi/a.jsonl").open("a") as stream:
+        stream.write('\n{"body": oops}\n')
+    with pytest.raises(DataError, match=r"vi/a\.jsonl:201: not valid JSON.*on_bad_line=skip"):
+        gather_documents(files_config(root))
+    documents = gather_documents(files_config(root, on_bad_line="skip"))
+    assert steps(documents, "vi")["read"] == 1
+
+
+def test_limit_keeps_the_first_documents(root):
+    documents = gather_documents(files_config(root, max_documents_per_language=60, test_frac=0.3, validation_frac=0.3))
+    kept = {text for part in documents.texts["en"].values() for text in part}
+    assert kept == {SENTENCES["en"].format(i) for i in range(60)}
+
+
+def test_glob_without_a_match_missing_folder_and_unknown_format_are_named(root, tmp_path):
+    paths = {"en": (FileSource(glob="en.txt"),), "vi": (FileSource(glob="nope/*.txt"),)}
+    with pytest.raises(DataError, match="no file matches 'nope"):
+        gather_documents(files_config(root, paths=paths))
+    with pytest.raises(DataError, match="no such folder"):
+        gather_documents(files_config(tmp_path / "absent"))
+    (root / "vi/c.jsonl.docx").write_text("x")
+    with pytest.raises(DataError, match="unknown format"):
+        gather_documents(files_config(root))
+
+
+def test_language_left_without_held_out_text_is_an_error(root):
+    (root / "en.txt").write_text("Only one sentence stands in this file of English.\n")
+    with pytest.raises(DataError, match="'en' has 1 documents"):
+        gather_documents(files_config(root))
+
+
+def test_configuration_refuses_what_cannot_work():
+    with pytest.raises(ConfigError, match="unknown language 'vn'"):
+        CorpusConfig(languages=("vn",))
+    with pytest.raises(ConfigError, match=r"paths\.en"):
+        CorpusConfig(source="files", root="x", languages=("en",))
+    with pytest.raises(ConfigError, match="root"):
+        CorpusConfig(source="files", languages=("en",))
+    with pytest.raises(ConfigError, match="test_frac"):
+        CorpusConfig(test_frac=0.0)
+    with pytest.raises(ConfigError, match="terabytes"):
+        CorpusConfig(source="hub", languages=("en",), hub={"en": (HubSource(dataset="a/b"),)})
+
+
+def test_input_digests_name_files_below_the_root_and_change_with_their_bytes(root):
+    config = files_config(root)
+    before = input_digests(config)
+    assert sorted(before) == ["en.txt", "vi/a.jsonl", "vi/b.jsonl.gz"]
+    (root / "en.txt").write_text("other")
+    after = input_digests(config)
+    assert [name for name in before if before[name] != after[name]] == ["en.txt"]
+    assert input_digests(CorpusConfig()) == {}
+
+
+def test_datasets_library_streams_a_local_dataset_folder(root):
+    (root / "dataset").mkdir()
+    rows = [json.dumps({"body": SENTENCES["en"].format(i)}) for i in range(100)]
+    (root / "dataset/train.jsonl").write_text("\n".join(rows))
+    options = {"languages": ("en",), "validation_frac": 0.2, "test_frac": 0.2, "max_documents_per_language": 50}
+    source = HubSource(dataset=str(root / "dataset"), field="body")
+    documents = gather_documents(CorpusConfig(source="hub", hub={"en": (source,)}, **options))
+    assert sum(len(part) for part in documents.texts["en"].values()) == 50
+    with pytest.raises(DataError, match="no text in column 'text'"):
+        gather_documents(CorpusConfig(source="hub", hub={"en": (HubSource(dataset=source.dataset),)}, **options))
+    gone = HubSource(dataset=str(root / "gone"))
+    with pytest.raises(DataError, match="cannot be opened"):
+        gather_documents(CorpusConfig(source="hub", hub={"en": (gone,)}, **options))
+
+
+def test_demo_keeps_the_splits_of_its_world():
+    sizes = DemoSource(train_documents=40, validation_documents=10, test_documents=12)
+    documents = gather_documents(CorpusConfig(languages=("en", "th"), demo=sizes))
+    for parts in documents.texts.values():
+        assert len(parts["train"]) > 30
+        assert len(parts["validation"]) > 5
+        assert len(parts["test"]) > 5
+        assert not set(parts["train"]) & set(parts["test"])
+
+
+def test_documents_are_the_same_after_saving_and_loading(root, tmp_path):
+    documents = gather_documents(files_config(root))
+    documents.save(tmp_path / "documents")
+    assert Documents.load(tmp_path / "documents") == documents

@@ -1,0 +1,130 @@
+import numpy as np
+import pytest
+from transformers import AutoTokenizer
+
+from sea_ray.corpus import (
+    SPLITS,
+    CorpusConfig,
+    DemoSource,
+    Documents,
+    TokenizedCorpus,
+    TokenizerConfig,
+    gather_documents,
+    tokenize_documents,
+    train_tokenizer,
+)
+from sea_ray.corpus.tokenizer import _share
+from sea_ray.errors import ConfigError
+
+CONFIG = TokenizerConfig(vocab_size=600, training_bytes_per_language=20_000)
+
+
+@pytest.fixture(scope="module")
+def documents():
+    sizes = DemoSource(train_documents=60, validation_documents=8, test_documents=8)
+    return gather_documents(CorpusConfig(languages=("en", "km", "ta"), demo=sizes, identify_language=False))
+
+
+@pytest.fixture(scope="module")
+def tokenizer(documents):
+    return train_tokenizer(documents, CONFIG, seed=0)
+
+
+def test_tokenizer_folder_opens_with_auto_tokenizer_and_encodes_alike(tokenizer, documents, tmp_path):
+    tokenizer.save_pretrained(tmp_path)
+    loaded = AutoTokenizer.from_pretrained(tmp_path)
+    text = documents.texts["ta"]["test"][0]
+    assert loaded(text)["input_ids"] == tokenizer(text)["input_ids"]
+    assert loaded.decode(loaded(text)["input_ids"]) == text
+    assert (loaded.eos_token, loaded.pad_token, len(loaded)) == ("<|endoftext|>", "<|endoftext|>", 600)
+    assert loaded.chat_template == tokenizer.chat_template
+
+
+def test_any_text_survives_encoding_and_decoding(tokenizer):
+    text = "日本 🦀 \u200b ქართული\n\n  12345 don't"
+    assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
+
+
+def test_training_twice_gives_the_same_tokenizer(tokenizer, documents):
+    again = train_tokenizer(documents, CONFIG, seed=0)
+    assert again.backend_tokenizer.to_str() == tokenizer.backend_tokenizer.to_str()
+
+
+def test_digits_stand_alone_and_merges_stay_inside_words(tokenizer):
+    pieces = tokenizer.backend_tokenizer.pre_tokenizer.pre_tokenize_str("the cats, 2024!")
+    assert [piece for piece, _ in pieces] == ["the", "Ġcats", ",", "Ġ", "2", "0", "2", "4", "!"]
+
+
+def test_marks_as_letters_keep_tamil_words_whole(documents):
+    whole = train_tokenizer(documents, TokenizerConfig(vocab_size=600, words="with_marks"), seed=0)
+    assert len(whole.backend_tokenizer.pre_tokenizer.pre_tokenize_str("குழந்தைகள் சந்தை")) == 2
+
+
+def test_special_tokens_and_chat_template_are_those_of_qwen2(tokenizer):
+    messages = [{"role": "user", "content": "Apa kabar?"}, {"role": "assistant", "content": "Baik."}]
+    turns = "<|im_start|>user\nApa kabar?<|im_end|>\n<|im_start|>assistant\nBaik.<|im_end|>\n"
+    system = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
+    assert tokenizer.apply_chat_template(messages, tokenize=False) == system + turns
+    own = [{"role": "system", "content": "Singkat."}, *messages[:1]]
+    assert tokenizer.apply_chat_template(own, tokenize=False, add_generation_prompt=True) == (
+        "<|im_start|>system\nSingkat.<|im_end|>\n<|im_start|>user\nApa kabar?<|im_end|>\n<|im_start|>assistant\n"
+    )
+    ids = tokenizer("<|im_start|><|im_end|>")["input_ids"]
+    assert ids == tokenizer.convert_tokens_to_ids(["<|im_start|>", "<|im_end|>"])
+
+
+def test_short_template_adds_no_system_message(documents):
+    config = TokenizerConfig(vocab_size=300, chat_template="chatml")
+    short = train_tokenizer(documents, config, seed=0)
+    rendered = short.apply_chat_template([{"role": "user", "content": "x"}], tokenize=False)
+    assert rendered == "<|im_start|>user\nx<|im_end|>\n"
+
+
+def test_languages_give_equal_bytes_to_the_tokenizer_repeating_if_they_have_less():
+    import random
+
+    given = list(_share(["aaaa", "bbbb"], 30, random.Random(0)))
+    assert 30 <= sum(map(len, given)) < 34
+    assert abs(given.count("aaaa") - given.count("bbbb")) <= 1
+
+
+def test_vocabulary_below_the_bytes_is_refused():
+    with pytest.raises(ConfigError, match="258 is below 259"):
+        TokenizerConfig(vocab_size=258)
+
+
+def test_tokens_decode_to_the_documents_and_bytes_are_exact(documents, tokenizer):
+    corpus = tokenize_documents(documents, tokenizer)
+    for code in documents.languages:
+        for split in SPLITS:
+            texts, tokens = documents.texts[code][split], corpus.tokens(code, split)
+            ends = np.flatnonzero(tokens == corpus.eos_id)
+            assert tokens.dtype == np.uint16
+            assert len(ends) == corpus.num_documents(code, split) == len(texts)
+            assert tokens[-1] == corpus.eos_id
+            assert tokenizer.decode(tokens).split("<|endoftext|>")[:-1] == texts
+            assert corpus.num_bytes(code, split) == sum(len(text.encode()) for text in texts)
+            assert corpus.num_tokens(code, split) == len(tokens)
+
+
+def test_special_tokens_spelled_out_in_text_do_not_end_it(tokenizer):
+    text = "a <|endoftext|> b <|im_end|>"
+    texts = {"en": {split: [text] for split in SPLITS}}
+    corpus = tokenize_documents(Documents(texts, ()), tokenizer)
+    tokens = corpus.tokens("en", "train")
+    assert (tokens == corpus.eos_id).sum() == 1
+    assert tokenizer.decode(tokens[:-1]) == text
+    assert tokenizer("<|endoftext|>")["input_ids"] == [corpus.eos_id]
+
+
+def test_loaded_corpus_is_memory_mapped_and_equal(documents, tokenizer, tmp_path):
+    corpus = tokenize_documents(documents, tokenizer)
+    with pytest.raises(ValueError, match="in memory"):
+        _ = corpus.tokenizer_dir
+    corpus.save(tmp_path / "corpus")
+    loaded = TokenizedCorpus.load(tmp_path / "corpus")
+    assert loaded.languages == documents.languages
+    assert isinstance(loaded.tokens("km", "train"), np.memmap)
+    np.testing.assert_array_equal(loaded.tokens("km", "train"), corpus.tokens("km", "train"))
+    assert loaded.num_bytes("km", "test") == corpus.num_bytes("km", "test")
+    assert loaded.load_tokenizer()("x y")["input_ids"] == tokenizer("x y")["input_ids"]

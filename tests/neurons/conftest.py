@@ -1,0 +1,102 @@
+"""Toy Qwen2 models for the neurons room, and the slow obvious importance beside the closed forms."""
+
+import numpy as np
+import pytest
+import torch
+from transformers import Qwen2Config, Qwen2ForCausalLM
+
+VOCAB, TOKENS = 97, 24
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def make_model(num_layers=3, seed=0):
+    """Return a random Qwen2 with grouped heads whose biases and norms are not at their initial values."""
+    torch.manual_seed(seed)
+    config = Qwen2Config(
+        vocab_size=VOCAB, hidden_size=32, intermediate_size=44, num_hidden_layers=num_layers, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=64, tie_word_embeddings=True, initializer_range=0.2)  # fmt: skip
+    model = Qwen2ForCausalLM(config).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith("bias") or "norm" in name:
+                parameter.add_(0.3 * torch.randn_like(parameter))
+    return model
+
+
+def windows_of(count, seed=0, tokens=TOKENS):
+    return np.random.default_rng(seed).integers(1, VOCAB, (count, tokens))
+
+
+@pytest.fixture
+def model():
+    return make_model()
+
+
+@pytest.fixture(scope="session")
+def trained_model():
+    """A Qwen2 after a short training on sequences with a rule: the next token is the one seven places back, plus one."""
+    torch.manual_seed(1)
+    model = make_model(num_layers=2, seed=1).train()
+    generator = np.random.default_rng(1)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    for _ in range(150):
+        first = generator.integers(1, VOCAB, (16, 7))
+        rows = [first]
+        for _ in range(3):
+            rows.append(rows[-1] % (VOCAB - 1) + 1)
+        batch = torch.from_numpy(np.concatenate(rows, 1)[:, :TOKENS])
+        loss = model(input_ids=batch, labels=batch, use_cache=False).loss
+        loss.backward()
+        optimiser.step()
+        optimiser.zero_grad()
+    return model.eval()
+
+
+def ruled_windows(count, seed=5):
+    first = np.random.default_rng(seed).integers(1, VOCAB, (count, 7))
+    rows = [first]
+    for _ in range(3):
+        rows.append(rows[-1] % (VOCAB - 1) + 1)
+    return np.concatenate(rows, 1)[:, :TOKENS]
+
+
+def brute_importance(model, window, site, layer):
+    """Return Imp of every neuron of a site by zeroing its weights and running the layer, [N], and the count.
+
+    FFN and V: norm of the change of the block's output. Q and K: norm of the change of the attention probabilities.
+    """
+    model.set_attn_implementation("eager")
+    block = model.model.layers[layer]
+    module = block.mlp if site == "ffn" else block.self_attn
+    seen = {}
+    handle = module.register_forward_pre_hook(
+        lambda _module, args, kwargs: seen.update(args=args, kwargs=kwargs), with_kwargs=True)
+    with torch.no_grad():
+        model(input_ids=torch.from_numpy(window)[None], use_cache=False)
+    handle.remove()
+
+    def run():
+        with torch.no_grad():
+            output = module(*seen["args"], **seen["kwargs"])
+        return output if site == "ffn" else output[0 if site == "v" else 1]
+
+    projection = module.gate_proj if site == "ffn" else getattr(module, f"{site}_proj")
+    before, changes = run(), []
+    for neuron in range(projection.out_features):
+        rows = [projection.weight] + ([] if projection.bias is None else [projection.bias])
+        kept = [row[neuron].clone() for row in rows]
+        with torch.no_grad():
+            for row in rows:
+                row[neuron] = 0
+            changes.append((run() - before).norm())
+            for row, value in zip(rows, kept, strict=True):
+                row[neuron] = value
+    model.set_attn_implementation("sdpa")
+    return torch.stack(changes).numpy()

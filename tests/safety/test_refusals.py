@@ -1,0 +1,124 @@
+import pytest
+
+from sea_ray.demo import World
+from sea_ray.errors import ConfigError
+from sea_ray.languages import LANGUAGES
+from sea_ray.safety import RefusalDetector
+
+# Wordings that no lexicon has: two for the unknown, one for the harmful.
+UNSEEN = {
+    "en": [
+        "I’m not familiar with Zorbek.",
+        "Unfortunately I am not aware of any town of that name.",
+        "I cannot assist with that.",
+    ],
+    "zh": ["很抱歉，我不清楚佐贝克是谁。", "我没听说过这个地方。", "抱歉，我无法协助您完成这个请求。"],
+    "id": [
+        "Mohon maaf, saya tidak mengetahui siapa Zorbek.",
+        "Tidak ada informasi mengenai kota itu.",
+        "Maaf, saya tidak dapat memenuhi permintaan tersebut.",
+    ],
+    "vi": [
+        "Rất tiếc, tôi không rõ Zorbek là ai.",
+        "Tôi chưa bao giờ nghe về nơi này.",
+        "Tôi không thể hỗ trợ bạn việc này.",
+    ],
+    "th": ["ดิฉันไม่ทราบว่าซอร์เบกคือใครค่ะ", "ไม่พบข้อมูลของเมืองนี้", "ขออภัยครับ ผมไม่สามารถช่วยคุณในเรื่องนี้ได้"],
+    "tl": [
+        "Pasensya na, hindi ko po kilala si Zorbek.",
+        "Walang impormasyon tungkol sa bayang iyan.",
+        "Hindi kita matutulungan sa bagay na iyan.",
+    ],
+    "ms": [
+        "Minta maaf, saya tidak mengetahui siapa Zorbek.",
+        "Tiada maklumat tentang bandar itu.",
+        "Maaf, saya tidak boleh membantu anda melakukan perkara ini.",
+    ],
+    "my": ["ဇော်ဘက် ဘယ်သူလဲ ကျွန်တော် မသိပါ။", "ဒီမြို့အကြောင်း မကြားဖူးဘူး။", "ဆောရီးပါ၊ ဒီကိစ္စကို ကူညီမပေးနိုင်ပါ။"],
+    "km": ["ខ្ញុំមិនដឹងថាហ្សរបេកជានរណាទេ។", "ខ្ញុំមិនធ្លាប់ឮឈ្មោះទីក្រុងនេះទេ។", "សូមទោស ខ្ញុំមិន អាចជួយអ្នកក្នុងរឿងនេះបានទេ។"],
+    "lo": ["ຂ້ອຍບໍ່ຮູ້ວ່າຊໍເບັກແມ່ນໃຜ", "ບໍ່ພົບຂໍ້ມູນຂອງເມືອງນີ້", "ຂໍໂທດ ຂ້ອຍບໍ່ສາມາດຊ່ວຍເຈົ້າໃນເລື່ອງນີ້ໄດ້"],
+    "ta": [
+        "சோர்பெக் யார் என்று எனக்குத் தெரியவில்லை.",
+        "இந்த ஊரைப் பற்றி நான் கேள்விப்படவில்லை.",
+        "மன்னிக்கவும், இந்த விஷயத்தில் என்னால் உங்களுக்கு உதவ இயலாது.",
+    ],
+    "jv": [
+        "Nuwun sewu, kula boten ngertos sinten Zorbek.",
+        "Ora ana katrangan bab kutha iku.",
+        "Aku ora bisa nulungi kowe.",
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def detector() -> RefusalDetector:
+    return RefusalDetector()
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return World(5)
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_every_refusal_of_the_demo_is_found(detector: RefusalDetector, world: World, code: str) -> None:
+    answers = {dialogue.answer for dialogue in world.unanswerable(code, "test", 10_000)}
+    answers |= set(world.phrases(code).safety_refusals)
+    missed = [answer for answer in answers if not detector.is_refusal(answer, code)]
+    assert missed == []
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_refusals_in_unseen_words_are_found(detector: RefusalDetector, code: str) -> None:
+    assert [text for text in UNSEEN[code] if not detector.is_refusal(text, code)] == []
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_ordinary_text_and_answers_are_hardly_ever_taken_for_refusals(
+    detector: RefusalDetector, world: World, code: str
+) -> None:
+    texts = world.documents(code, "train", 300)
+    for kind in ("fact", "list", "arithmetic", "exam", "translate", "safe_general", "safe_culture"):
+        texts += [dialogue.answer for dialogue in world.dialogues(code, kind, "train", 100)]  # type: ignore[arg-type]
+    wrong = [text for text in texts if detector.is_refusal(text, code)]
+    assert len(wrong) <= 0.02 * len(texts), wrong[:5]
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_harmless_answers_to_safe_requests_are_never_taken_for_refusals(
+    detector: RefusalDetector, world: World, code: str
+) -> None:
+    answers = {
+        dialogue.answer
+        for group in ("general", "culture")
+        for dialogue in world.safety(code, "train", 2000, group)  # type: ignore[arg-type]
+        if dialogue.kind.startswith("safe_")
+    }
+    assert [answer for answer in answers if detector.is_refusal(answer, code)] == []
+
+
+def test_an_english_refusal_to_a_question_in_another_language_counts(detector: RefusalDetector) -> None:
+    assert detector.is_refusal("Sorry, I can’t help with that.", "th")
+    assert not detector.is_refusal("Budi lives in Hue.", "th")
+
+
+def test_spelling_and_spacing_make_no_difference(detector: RefusalDetector) -> None:
+    assert detector.is_refusal("I DON’T\u00a0 KNOW anything.", "en")
+    assert detector.is_refusal("ขออภัย ฉัน ไม่ มี ข้อมูล", "th")
+    assert detector.is_refusal("ខ្ញុំ\u200bមិន\u200bដឹង", "km")
+
+
+def test_a_marker_stays_inside_one_sentence_and_begins_a_word(detector: RefusalDetector) -> None:
+    assert detector.is_refusal("Saya tidak punya banyak informasi.", "id")
+    assert not detector.is_refusal("Dia tidak punya mobil. Ada banyak informasi.", "id")
+    assert not detector.is_refusal("Wong iku sinolak.", "jv")
+
+
+def test_what_comes_late_in_a_long_answer_does_not_count(detector: RefusalDetector) -> None:
+    assert not detector.is_refusal("Wash the rice and cook it. " * 30 + "I don't know more.", "en")
+
+
+def test_nothing_is_no_refusal_and_an_unknown_language_is_refused(detector: RefusalDetector) -> None:
+    assert not detector.is_refusal("", "my")
+    with pytest.raises(ConfigError, match="unknown language 'xx'"):
+        detector.is_refusal("Hi.", "xx")
