@@ -123,6 +123,7 @@ class Store:
         self._remote: fsspec.AbstractFileSystem | None = None
         if protocol == "file":
             self.root = Path(url.removeprefix("file://")).expanduser().absolute()
+            self.url = str(self.root)  # a worker in another folder must find the same place
         else:
             self._remote, self._remote_root = fsspec.core.url_to_fs(url)
             self.root = (cache or Path.home() / ".cache" / "sea_ray") / fingerprint(url)

@@ -83,6 +83,35 @@ class SweepsConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FineTuningConfig:
+    """Two-stage supervised fine-tuning on a language mix."""
+
+    data: SftConfig = field(default_factory=SftConfig)
+    """What is taught in each stage."""
+    broad: TrainConfig
+    """Stage 1."""
+    high_quality: TrainConfig
+    """Stage 2."""
+    mix: str
+    """Name of the mix that is used; the sweep tries several."""
+    mixes: Mapping[str, Mapping[str, float]]
+    """Name -> language -> share of the training tokens; a language that is not named is not taught."""
+    max_epochs: float | None = None
+    """Most passes over one language's conversations; null for no limit."""
+
+    def __post_init__(self) -> None:
+        for name, weights in self.mixes.items():
+            for code, weight in weights.items():
+                language(code, f"mixes.{name}")
+                if weight < 0:
+                    raise ConfigError(f"mixes.{name}.{code}", f"{weight} is negative; a share is 0 or more")
+            if sum(weights.values()) <= 0:
+                raise ConfigError(f"mixes.{name}", "all shares are 0; give at least one language a share")
+        if self.mix not in self.mixes:
+            raise ConfigError("mix", f"there is no mix {self.mix!r}{nearest(self.mix, self.mixes)}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class ClusterConfig:
     """Where and how the experiment is computed; never part of a result's identity."""
 
@@ -141,7 +170,7 @@ class ExperimentConfig:
     training: PretrainingConfig
     neurons: NeuronConfig
     sweep: SweepsConfig
-    sft: SftConfig
+    sft: FineTuningConfig
     safety: SafetyConfig
     evaluation: EvaluationConfig
     serving: ServingConfig
@@ -156,14 +185,17 @@ class ExperimentConfig:
                                                        "there or take it out here")
         if "en" not in self.corpus.languages:
             raise ConfigError("corpus.languages", "English is missing; the sweep's limit on English needs it")
-        if self.sft.mix not in self.sft.mixes:
-            raise ConfigError("sft.mix", f"there is no mix {self.sft.mix!r}{nearest(self.sft.mix, self.sft.mixes)}")
+        for name, weights in self.sft.mixes.items():
+            for code in weights:
+                if code not in self.corpus.languages:
+                    raise ConfigError(f"sft.mixes.{name}", f"{code!r} is not in corpus.languages")
         longest = self.neurons.detection.window_tokens
         if self.model.checkpoint is None and longest > self.model.shape.max_position:
             raise ConfigError("neurons.detection.window_tokens", f"{longest} tokens exceed the model's context of "
                                                                  f"{self.model.shape.max_position}")
         workers = self.cluster.training.num_workers
-        for path, training in (("training.schedule", self.training.schedule), ("neurons.training", self.neurons.training)):
+        for path, training in (("training.schedule", self.training.schedule), ("neurons.training", self.neurons.training),
+                               ("sft.broad", self.sft.broad), ("sft.high_quality", self.sft.high_quality)):
             if training.batch_sequences % workers:
                 raise ConfigError(f"{path}.batch_sequences", f"{training.batch_sequences} can't be shared by {workers} workers; "
                                                              "make it a multiple")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal
 
-from sea_ray.artifacts import Artifact
+from sea_ray.artifacts import Artifact, digest_file
 from sea_ray.config import ExperimentConfig
 from sea_ray.corpus.sources import input_digests
 from sea_ray.execution import Stage
@@ -85,7 +85,7 @@ def merged(base: Artifact, neurons: Artifact) -> Stage:
 
 def sft(config: ExperimentConfig, start: Artifact, *, with_safety: bool = True) -> Stage:
     """Both stages of fine-tuning on one language mix: one trial of the mix sweep."""
-    from sea_ray.sft.stages import input_digests as sft_digests
+    from sea_ray.sft.stages import input_files
     from sea_ray.stages.configs import SftStage
 
     tuning = config.sft
@@ -95,7 +95,7 @@ def sft(config: ExperimentConfig, start: Artifact, *, with_safety: bool = True) 
                      weights={code: weights.get(code, 0.0) for code in config.corpus.languages},
                      world_seed=config.corpus.demo.world_seed)
     return Stage(kind="sft", name="sft" if with_safety else "control/without_safety", config=stage, place="group",
-                 function="sea_ray.stages.sft:build", parents={"start": start}, inputs=sft_digests(tuning.data),
+                 function="sea_ray.stages.sft:build", parents={"start": start}, inputs={str(file): digest_file(file) for file in input_files(tuning.data)},
                  version=VERSIONS["sft"])
 
 

@@ -39,7 +39,9 @@ def decode_greedily(
     width = max(map(len, prompts))
     answers: list[list[int]] = [[] for _ in prompts]
     pads = [width - len(prompt) for prompt in prompts]
-    ids_BT = torch.tensor([[*[0] * pad, *prompt] for pad, prompt in zip(pads, prompts, strict=True)], device=model.device)
+    ids_BT = torch.tensor(
+        [[*[0] * pad, *prompt] for pad, prompt in zip(pads, prompts, strict=True)], device=model.device
+    )
     pad_B1 = torch.tensor(pads, device=model.device)[:, None]
     rows, done, cache = list(range(len(prompts))), [False] * len(prompts), DynamicCache(config=model.config)
     for step in range(max_new_tokens):

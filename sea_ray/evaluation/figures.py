@@ -88,7 +88,9 @@ class EvalReport:
             if (figure.task, figure.metric, figure.language) == (task, metric, language):
                 return figure
         known = [f"{figure.task}/{figure.metric}/{figure.language}" for figure in self.figures]
-        raise ConfigError("evaluation", f"{task}/{metric}/{language} was not measured{nearest(f'{task}/{metric}/{language}', known)}")
+        raise ConfigError(
+            "evaluation", f"{task}/{metric}/{language} was not measured{nearest(f'{task}/{metric}/{language}', known)}"
+        )
 
     def of(self, task: str, metric: str) -> dict[str, Figure]:
         """Return language -> figure of one metric, in measured order."""
@@ -104,7 +106,9 @@ class EvalReport:
             rows.append([f"{task} {metric}", *marked])
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         lines = [
-            "  ".join(cell.ljust(width) if place == 0 else cell.rjust(width) for place, (cell, width) in enumerate(pairs))
+            "  ".join(
+                cell.ljust(width) if place == 0 else cell.rjust(width) for place, (cell, width) in enumerate(pairs)
+            )
             for pairs in (list(zip(row, widths, strict=True)) for row in rows)
         ]
         return "\n".join(line.rstrip() for line in lines)

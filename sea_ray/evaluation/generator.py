@@ -39,3 +39,6 @@ class Generator(Protocol):
 
     def chat(self, conversations: Sequence[Sequence[Message]], max_new_tokens: int) -> list[str]:
         """Return greedy assistant turns in the model's own chat format."""
+
+    def render(self, conversation: Sequence[Message]) -> str:
+        """Return a conversation in the model's chat format, up to where the assistant speaks: a context to score."""

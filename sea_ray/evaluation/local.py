@@ -82,6 +82,10 @@ class LocalGenerator:
         """Return greedy assistant turns in the tokenizer's chat template."""
         return self.complete([self._tokens.render(conversation) for conversation in conversations], max_new_tokens)
 
+    def render(self, conversation: Sequence[Message]) -> str:
+        """Return a conversation in the tokenizer's chat template, up to where the assistant speaks."""
+        return self._tokens.render(conversation)
+
     def _batches(self, ids: Sequence[Sequence[int]], max_new_tokens: int) -> Iterator[list[int]]:
         """Yield numbers of prompts of similar length, longest first: what does not fit the memory fails at once."""
         batch: list[int] = []

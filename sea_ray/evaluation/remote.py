@@ -89,7 +89,9 @@ class HttpGenerator:
     def complete(self, prompts: Sequence[str], max_new_tokens: int, stop: Sequence[str] = ()) -> list[str]:
         """Return greedy continuations without the prompt, cut before the first stop string."""
         ids = [self._tokens.prompt(prompt, max_new_tokens) for prompt in prompts]
-        body = {"max_tokens": max_new_tokens, "stop": list(stop)} if stop else {"max_tokens": max_new_tokens}
+        body: dict[str, object] = {"max_tokens": max_new_tokens}
+        if stop:
+            body["stop"] = list(stop)
 
         def ask(group: Sequence[list[int]]) -> list[str]:
             return [str(choice["text"]) for choice in self._completions(group, body)]
@@ -106,6 +108,10 @@ class HttpGenerator:
 
         return self._concurrently(ask, conversations)
 
+    def render(self, conversation: Sequence[Message]) -> str:
+        """Return a conversation in the tokenizer's chat template, up to where the assistant speaks."""
+        return self._tokens.render(conversation)
+
     def _score_all(self, spans: Sequence[Span]) -> list[SpanScore]:
         order = sorted(range(len(spans)), key=lambda number: len(spans[number].ids))
         groups = self._groups([spans[number] for number in order])
@@ -115,9 +121,7 @@ class HttpGenerator:
 
     def _score(self, spans: Sequence[Span]) -> list[SpanScore]:
         """Score a few spans in one request; max_tokens is 1 because not every server takes 0."""
-        choices = self._completions(
-            [list(span.ids) for span in spans], {"max_tokens": 1, "echo": True, "logprobs": 1}
-        )
+        choices = self._completions([list(span.ids) for span in spans], {"max_tokens": 1, "echo": True, "logprobs": 1})
         return [self._read_score(span, choice) for span, choice in zip(spans, choices, strict=True)]
 
     def _read_score(self, span: Span, choice: dict[str, Any]) -> SpanScore:
@@ -127,7 +131,7 @@ class HttpGenerator:
         if len(logprobs) < len(span.ids) - span.start or None in logprobs:
             raise ConfigError(
                 "evaluation",
-                f"{self._url} gives no log-probabilities of the prompt (echo with logprobs): its answers would score as "
+                f"{self._url} gives no log-probabilities of the prompt (echo with logprobs): everything would score as "
                 f"chance; serve the checkpoint with `sea-ray serve` or vLLM",
             )
         greedy = len(tops) == len(logprobs) and all(

@@ -110,7 +110,9 @@ def _batches(rows: list[_Row], batch_tokens: int) -> Iterator[list[_Row]]:
 def _score_batch(model: PreTrainedModel, rows: list[_Row], spans: Sequence[Span]) -> list[SpanScore]:
     width = len(rows[-1].inputs)
     ids_BT = torch.tensor([[*row.inputs, *[0] * (width - len(row.inputs))] for row in rows], device=model.device)
-    places, targets, counts = [], [], []
+    places: list[int] = []
+    targets: list[int] = []
+    counts: list[int] = []
     for line, row in enumerate(rows):
         for number in row.spans:
             span = spans[number]

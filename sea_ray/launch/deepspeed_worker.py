@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import logging
+import warnings
 from typing import Any, TypeVar
 
 import torch
@@ -72,8 +74,7 @@ class DeepSpeedEngine:
     def __init__(self, model: PreTrainedModel, parameters: Parameters, config: TrainConfig,
                  worker: DeepSpeedWorker) -> None:
         """Args: model, parameters: what trains; config: optimiser, clipping, precision; worker: this rank."""
-        import deepspeed  # not at the top: only processes that train pay for it
-
+        deepspeed = _import_deepspeed()
         self._version = deepspeed.__version__
         self._config, self._worker, self._stage = config, worker, worker.execution.zero_stage
         self._parameters = list(parameters.values())
@@ -85,10 +86,11 @@ class DeepSpeedEngine:
             model=module, optimizer=adamw(model, parameters, config), config=self._settings(), dist_init_required=False)
         if self._stage == 3:  # the loss reads this weight outside the forward of the module that owns it
             deepspeed.zero.register_external_parameter(module, model.get_output_embeddings().weight)
+        self._gathered = deepspeed.zero.GatheredParameters
 
     def _settings(self) -> dict[str, Any]:
         values = sum(p.numel() for p in self._parameters)
-        bucket = min(values, BUCKET_VALUES)
+        bucket = min(values + values % 2, BUCKET_VALUES)  # DeepSpeed refuses an odd bucket
         zero = {"stage": self._stage, "overlap_comm": False, "reduce_bucket_size": bucket,
                 "allgather_bucket_size": bucket}
         return {
@@ -124,5 +126,26 @@ class DeepSpeedEngine:
                 "device": str(self._worker.device)}
 
     def close(self) -> None:
-        """Let the model go; under ZeRO-3 every rank gets its whole parameters back."""
+        """Let the model go; after ZeRO-3 every rank has the whole parameters again."""
+        if self._stage == 3:
+            whole = {}
+            for parameter in self._model.parameters():
+                with self._gathered([parameter]):
+                    whole[parameter] = parameter.detach().clone()
         self._engine.destroy()
+        if self._stage == 3:
+            for parameter, values in whole.items():
+                parameter.data = values
+        del self._engine, self._model, self._parameters
+        gc.collect()  # DeepSpeed's engine is a web of cycles; left to chance it holds the optimiser into the next run
+
+
+def _import_deepspeed() -> Any:
+    """Import DeepSpeed; not at the top of the file, since only processes that train should pay the 3.5 s."""
+    warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")
+    logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
+    import deepspeed
+
+    # Else DeepSpeed compiles a C++ helper for inference at the first run: 40 s here, and it needs a compiler.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    return deepspeed

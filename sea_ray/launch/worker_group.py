@@ -10,7 +10,7 @@ import ray
 
 from sea_ray.artifacts import Store
 from sea_ray.config import ClusterConfig
-from sea_ray.errors import MachineError
+from sea_ray.errors import MachineError, SeaRayError
 from sea_ray.execution import run_stage
 from sea_ray.launch.run_queue import QueueTracker, find_queue
 from sea_ray.tracking import NullTracker
@@ -19,8 +19,8 @@ from sea_ray.tracking import NullTracker
 def work(settings: dict[str, Any]) -> None:
     """Train function of every rank: take stages until told to stop.
 
-    A failure on any rank is reported and raised, so that Train restarts the whole group (the other ranks may hang in a
-    collective) and the next stage finds a healthy one.
+    What a stage refuses on purpose it refuses on every rank alike, so the group goes on to the next stage. Any other
+    failure is reported and raised: the other ranks may hang in a collective, so Train restarts the whole group.
 
     Args:
         settings: `queue` (name of the actor), `store` (URL), `execution` (ExecutionConfig).
@@ -42,6 +42,9 @@ def work(settings: dict[str, Any]) -> None:
         name = stage.key.fingerprint
         try:
             run_stage(stage, store, worker, QueueTracker(queue, stage.name) if worker.rank == 0 else NullTracker())
+        except SeaRayError as error:
+            ray.get(queue.finished.remote(name, _pickled(error)))
+            continue
         except Exception as error:
             ray.get(queue.finished.remote(name, _pickled(error)))
             raise

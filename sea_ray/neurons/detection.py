@@ -11,7 +11,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,39 +19,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sea_ray.errors import ConfigError, DataError
+from sea_ray.neurons.config import DetectionConfig, SiteKind
 from sea_ray.neurons.importance import attention_importance, channel_importance, value_gram, value_importance, wide
-from sea_ray.neurons.sites import SITE_KINDS, Architecture, SiteKind, check_sites, describe
+from sea_ray.neurons.sites import Architecture, describe
 from sea_ray.neurons.statistics import ImportanceStats, SiteStatistics
 from sea_ray.tracking import Tracker
-
-
-@dataclass(frozen=True, kw_only=True)
-class DetectionConfig:
-    """What is measured, on how much text."""
-
-    sites: tuple[SiteKind, ...] = SITE_KINDS
-    """Kinds of sites: ffn, v (with o columns), q, k."""
-    window_tokens: int = 128
-    """Tokens of a window; Imp grows with it, so all languages share it."""
-    windows_per_language: int = 64
-    """Windows of each language, spread evenly over its text."""
-    top_fracs: tuple[float, ...] = (0.01, 0.03, 0.1)
-    """Shares of a kind's neurons in the whole model; counted is how often a neuron is among a window's strongest such
-    share."""
-
-    def __post_init__(self) -> None:
-        """Check ranges."""
-        check_sites("sites", self.sites)
-        if self.window_tokens < 2:
-            raise ConfigError(
-                "window_tokens", f"{self.window_tokens} is too short to attend; at least 2 tokens are needed"
-            )
-        if self.windows_per_language < 2:
-            raise ConfigError(
-                "windows_per_language", f"{self.windows_per_language} is below 2 (one even, one odd window)"
-            )
-        if not self.top_fracs or not all(0 < frac <= 1 for frac in self.top_fracs):
-            raise ConfigError("top_fracs", f"{self.top_fracs} must name shares above 0 and at most 1")
 
 
 def cut_windows(tokens: NDArray[np.integer], config: DetectionConfig, language: str) -> NDArray[np.int64]:

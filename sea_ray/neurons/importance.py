@@ -81,9 +81,7 @@ def attention_importance(q_BTF: Tensor, k_BTF: Tensor, cos_BTD: Tensor, sin_BTD:
     num_heads, num_groups = q_BHTD.shape[1], k_BGTD.shape[1]
     q_PTD = q_BHTD.flatten(0, 1)
     k_PTD = k_BGTD.repeat_interleave(num_heads // num_groups, 1).flatten(0, 1)
-    cos_PTD, sin_PTD = (
-        wide(x).expand(num_windows, -1, -1).repeat_interleave(num_heads, 0) for x in (cos_BTD, sin_BTD)
-    )
+    cos_PTD, sin_PTD = (wide(x).expand(num_windows, -1, -1).repeat_interleave(num_heads, 0) for x in (cos_BTD, sin_BTD))
     step = max(1, CHUNK_PROBABILITIES // num_tokens**2)
     chunks = zip(*(x.split(step) for x in (q_PTD, k_PTD, cos_PTD, sin_PTD)), strict=True)
     q_PD, k_PD = (torch.cat(parts) for parts in zip(*(_probability_change(*chunk) for chunk in chunks), strict=True))

@@ -9,17 +9,15 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sea_ray.errors import ConfigError, DataError
+from sea_ray.neurons.config import MergeRule
 from sea_ray.neurons.pack import LanguagePack, SliceDelta
 from sea_ray.neurons.sets import NeuronKey
 from sea_ray.neurons.sites import TensorSlice
-
-MergeRule = Literal["add", "mean", "strongest", "refuse"]
 
 
 @dataclass(frozen=True, kw_only=True)

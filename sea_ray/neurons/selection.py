@@ -6,73 +6,18 @@ Shapes: L layers, N neurons of a kind of site, Z languages.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sea_ray.errors import ConfigError
+from sea_ray.neurons.config import SelectionConfig, SiteKind
 from sea_ray.neurons.sets import NeuronKey, NeuronSet, jaccard
-from sea_ray.neurons.sites import SITE_KINDS, Architecture, Indices, SiteKind, check_sites
+from sea_ray.neurons.sites import Architecture, Indices
 from sea_ray.neurons.statistics import Floats, ImportanceStats
 
 Masks = dict[str, NDArray[np.bool_]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class SelectionConfig:
-    """Which neurons belong to a language."""
-
-    method: Literal["plnd", "lape", "random_matched", "random", "shared"] = "plnd"
-    """plnd: importance (arXiv 2402.18815); lape: activation entropy (arXiv 2402.16438), ffn only; random_matched: as
-    many as plnd in each layer and site; random: as many in each kind of site, any layer; shared: the strongest in the
-    language where they are weakest, the same set for all."""
-    sites: tuple[SiteKind, ...] = SITE_KINDS
-    """Kinds of sites: ffn, v, q, k; each has a ranking and a budget of its own, since their scores have different
-    units."""
-    top_frac: float = 0.02
-    """Budget: share of a kind's neurons, all layers together, that one language gets (lape: share of lowest
-    entropies); 0: none, all that pass the threshold."""
-    threshold: float = 0.0
-    """eps: a neuron is active in a window if Imp >= eps; 0: no threshold, the budget alone decides. Units of Imp, so
-    it suits `sites` of one kind."""
-    tau: float = 0.95
-    """Share of a language's windows in which an active neuron must reach the threshold; 1 is the paper's rule,
-    destroyed by one outlier."""
-    specificity: Literal["rank", "minus"] = "rank"
-    """rank: order by a language's score in excess of the strongest other language; minus: drop what is active in
-    others too."""
-    minus_min_languages: int = 1
-    """minus: a neuron active in at least this many other languages is not specific; 1 is the strict rule."""
-    lape_quantile: float = 0.95
-    """lape: a neuron belongs to the languages whose activation probability is above this quantile of all
-    probabilities."""
-    max_share: float = 0.5
-    """A set with more of a kind's neurons than this share is refused as nearly everything."""
-    seed: int = 0
-    """Of the random controls."""
-
-    def __post_init__(self) -> None:
-        """Check ranges."""
-        check_sites("sites", self.sites)
-        for name, low, high in (("top_frac", 0, 1), ("tau", 0, 1), ("lape_quantile", 0, 1), ("max_share", 0, 1)):
-            if not low <= getattr(self, name) <= high:
-                raise ConfigError(name, f"{getattr(self, name)} is outside [{low}, {high}]")
-        if self.threshold < 0:
-            raise ConfigError("threshold", f"{self.threshold} is negative; Imp is a norm, use 0 for no threshold")
-        if not self.threshold and not self.top_frac:
-            raise ConfigError("top_frac", "0 with threshold 0 selects everything; give a budget, a threshold or both")
-        if self.minus_min_languages < 1:
-            raise ConfigError(
-                "minus_min_languages", f"{self.minus_min_languages} is below 1, which would drop all neurons"
-            )
-        if self.method == "lape" and tuple(self.sites) != ("ffn",):
-            raise ConfigError(
-                "sites", f"lape counts open gates, which only ffn has, not {', '.join(self.sites)}: set sites to [ffn]"
-            )
-        if self.method in ("lape", "shared") and not self.top_frac:
-            raise ConfigError("top_frac", f"0 is no budget; method {self.method} needs one")
 
 
 def select_neurons(stats: ImportanceStats, architecture: Architecture, config: SelectionConfig) -> dict[str, NeuronSet]:
@@ -86,33 +31,30 @@ def select_neurons(stats: ImportanceStats, architecture: Architecture, config: S
     Raises:
         ConfigError: a site that was not measured, or a set that is empty or nearly everything.
     """
+    sets = _select(stats, architecture, config)
+    for language, neurons in sets.items():
+        _check_size(neurons, language, stats, architecture, config)
+    return sets
+
+
+def _select(stats: ImportanceStats, architecture: Architecture, config: SelectionConfig) -> dict[str, NeuronSet]:
     for site in config.sites:
         if site not in stats.sites:
-            raise ConfigError(
-                "selection.sites", f"{site!r} was not measured; detection.sites has {', '.join(stats.sites)}"
-            )
+            measured = ", ".join(stats.sites)
+            raise ConfigError("selection.sites", f"{site!r} was not measured; detection.sites has {measured}")
     if config.method in ("random", "random_matched"):
-        references = select_neurons(stats, architecture, replace(config, method="plnd"))
+        references = _select(stats, architecture, replace(config, method="plnd"))
         matched = config.method == "random_matched"
         return {
             language: random_neurons(reference, architecture, seed=config.seed + place, matched=matched)
             for place, (language, reference) in enumerate(references.items())
         }
     select = {"plnd": _plnd, "lape": _lape, "shared": _shared}[config.method]
-    masks_by_site = {site: select(stats, site, config) for site in config.sites}
-    sets = {}
-    for language in stats.languages:
-        masks = {site: masks_by_site[site][language] for site in config.sites}
-        _check_size(masks, language, stats, config)
-        sets[language] = NeuronSet(
-            language=language,
-            indices={
-                (site, layer): np.flatnonzero(mask_LN[layer])
-                for site, mask_LN in masks.items()
-                for layer in range(len(mask_LN))
-            },
-        )
-    return sets
+    indices: dict[str, dict[NeuronKey, Indices]] = {language: {} for language in stats.languages}
+    for site in config.sites:
+        for language, mask_LN in select(stats, site, config).items():
+            indices[language] |= {(site, layer): np.flatnonzero(mask_N) for layer, mask_N in enumerate(mask_LN)}
+    return {language: NeuronSet(language=language, indices=found) for language, found in indices.items()}
 
 
 def normalised_scores(stats: ImportanceStats, site: SiteKind) -> dict[str, Floats]:
@@ -188,29 +130,30 @@ def _shared(stats: ImportanceStats, site: SiteKind, config: SelectionConfig) -> 
 
 
 def _check_size(
-    masks: Mapping[SiteKind, NDArray[np.bool_]], language: str, stats: ImportanceStats, config: SelectionConfig
+    neurons: NeuronSet, language: str, stats: ImportanceStats, architecture: Architecture, config: SelectionConfig
 ) -> None:
-    chosen, total = sum(int(mask.sum()) for mask in masks.values()), sum(mask.size for mask in masks.values())
     rule = f"threshold {config.threshold:g}" if config.threshold else f"top_frac {config.top_frac:g}"
     key = "selection.threshold" if config.threshold else "selection.top_frac"
-    windows = stats[language, config.sites[0]].num_windows
-    if not chosen:
+    totals = {site: architecture.count(site) * architecture.num_layers for site in config.sites}
+    if not neurons.count:
         highest = ", ".join(f"{site} {stats[language, site].mean.max():.3g}" for site in config.sites)
         remedy = f"lower {key}" if config.threshold else f"raise {key}"
         if config.specificity == "minus" and config.method == "plnd":
             remedy += f" or raise selection.minus_min_languages ({config.minus_min_languages})"
+        windows = stats[language, config.sites[0]].num_windows
         raise ConfigError(
             key,
-            f"{rule} selects 0 of {total:,} neurons for {language!r} (highest mean Imp: {highest}): {remedy}, or "
-            f"check the {language!r} corpus ({windows} windows)",
+            f"{rule} selects 0 of {sum(totals.values()):,} neurons for {language!r} (highest mean Imp: {highest}): "
+            f"{remedy}, or check the {language!r} corpus ({windows} windows)",
         )
-    for site, mask in masks.items():
-        if mask.mean() > config.max_share:
+    for site, total in totals.items():
+        chosen = sum(neurons.counts(site, architecture.num_layers))
+        if chosen > config.max_share * total:
             remedy = f"{'raise' if config.threshold else 'lower'} {key} or raise selection.max_share"
             raise ConfigError(
                 key,
-                f"{rule} selects {mask.sum():,} of {mask.size:,} {site} neurons for {language!r}, nearly everything "
-                f"(the limit is {config.max_share:.0%}): {remedy}",
+                f"{rule} selects {chosen:,} of {total:,} {site} neurons for {language!r}, nearly everything (the limit "
+                f"is {config.max_share:.0%}): {remedy}",
             )
 
 
@@ -240,5 +183,5 @@ def random_neurons(reference: NeuronSet, architecture: Architecture, *, seed: in
 
 def stability(stats: ImportanceStats, architecture: Architecture, config: SelectionConfig) -> dict[str, float]:
     """Return, per language, the Jaccard index of the sets that the even and the odd windows alone select."""
-    even, odd = (select_neurons(stats.half(parity), architecture, config) for parity in (0, 1))
+    even, odd = (_select(stats.half(parity), architecture, config) for parity in (0, 1))
     return {language: jaccard(even[language], odd[language]) for language in even}

@@ -10,7 +10,8 @@ import numpy as np
 
 from sea_ray.artifacts import read_json, write_json
 from sea_ray.errors import DataError
-from sea_ray.neurons.sites import Architecture, Indices, SiteKind, TensorSlice
+from sea_ray.neurons.config import SiteKind
+from sea_ray.neurons.sites import Architecture, Indices, TensorSlice
 
 NeuronKey = tuple[SiteKind, int]
 

@@ -13,34 +13,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from sea_ray.errors import ConfigError, nearest
+from sea_ray.errors import ConfigError
+from sea_ray.neurons.config import SITE_KINDS, SiteKind
 
-SiteKind = Literal["ffn", "v", "q", "k"]
-SITE_KINDS: tuple[SiteKind, ...] = get_args(SiteKind)
 SUPPORTED_MODEL_TYPES = ("qwen2",)
 Indices = NDArray[np.int64]
-
-
-def check_sites(path: str, sites: Sequence[str]) -> None:
-    """Raise ConfigError unless `sites` names at least one kind of site and each only once.
-
-    Args:
-        path: dotted path of the key, for the message.
-        sites: kinds of sites as configured.
-    """
-    if not sites:
-        raise ConfigError(path, f"names no kind of site; give at least one of {', '.join(SITE_KINDS)}")
-    for site in sites:
-        if site not in SITE_KINDS:
-            raise ConfigError(path, f"unknown kind of site {site!r}{nearest(site, SITE_KINDS)}")
-    if len(set(sites)) < len(sites):
-        raise ConfigError(path, f"names a kind of site twice: {', '.join(sites)}")
 
 
 @dataclass(frozen=True, kw_only=True)

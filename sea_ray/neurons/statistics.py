@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from sea_ray.artifacts import read_json, write_json
 from sea_ray.errors import DataError
-from sea_ray.neurons.sites import SiteKind
+from sea_ray.neurons.config import SiteKind
 
 NUM_BINS = 64
 LOWEST_EXPONENT = -20.0

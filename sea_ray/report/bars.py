@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sea_ray.report.formats import share
 from sea_ray.report.labels import is_kept, language_name
 from sea_ray.report.markup import Html, element
-from sea_ray.report.svg import fit, line, picture, text, x_axis
+from sea_ray.report.svg import clip, fit, line, picture, text, x_axis
 
 _ROW = 26.0
 _CHARACTER = 6.6
@@ -37,18 +37,19 @@ def bars(label: str, rows: Sequence[Bar], *, format_value: Callable[[float], str
         width: pixels.
     """
     names = _name_width([row.name for row in rows])
-    scale = fit([0.0, *(row.value for row in rows)], names + 50, width - 64, pad=0.0)
+    left = names + (64 if any(row.value < 0 for row in rows) else 10)  # a negative bar's value stands at its left
+    scale = fit([0.0, *(row.value for row in rows)], left, width - 64, pad=0.0)
     bottom = 8 + _ROW * len(rows)
     drawn = [x_axis(scale, 4, bottom, format_value, 4), line(scale(0), 4, scale(0), bottom, "zero")]
     for position, row in enumerate(rows):
         y = 8 + position * _ROW
-        drawn.append(text(names, y + 14, row.name, "label strong" if row.is_winner else "label", "end"))
+        drawn.append(text(names, y + 14, clip(row.name), "label strong" if row.is_winner else "label", "end"))
         if not math.isfinite(row.value):
             drawn.append(text(scale(0) + 6, y + 14, format_value(row.value), "label"))
             continue
         start, end = sorted((scale(0), scale(row.value)))
-        drawn.append(element("rect", element("title", row.title or row.name), x=start, y=y + 3, width=max(1.0, end - start),
-                             height=_ROW - 10, rx=1.5, class_=f"bar tone-{1 if row.is_winner else 0}"))
+        drawn.append(element("rect", element("title", row.title or row.name), x=start, y=y + 3, height=_ROW - 10,
+                             width=max(1.0, end - start), rx=1.5, class_=f"bar tone-{1 if row.is_winner else 0}"))
         inside = row.value < 0
         drawn.append(text(start - 5 if inside else end + 5, y + 14, format_value(row.value), "label",
                           "end" if inside else None))
@@ -72,7 +73,7 @@ def stacked(label: str, rows: Mapping[str, Mapping[str, float]], *, winner: str 
     drawn = []
     for position, (name, shares) in enumerate(rows.items()):
         y = 4 + position * _ROW
-        drawn.append(text(names, y + 15, name, "label strong" if name == winner else "label", "end"))
+        drawn.append(text(names, y + 15, clip(name), "label strong" if name == winner else "label", "end"))
         x, total = left, sum(shares.values()) or 1.0
         for number, (source, part) in enumerate(shares.items()):
             drawn.append(_segment(x, y, part / total * full, source, part / total, number))
@@ -86,9 +87,10 @@ def _segment(x: float, y: float, width: float, source: str, part: float, number:
     shown = source if len(source) * _CHARACTER < width else code if len(code) * _CHARACTER < width else ""
     title = f"{language_name(code)}{' ' + kind if kind else ''}: {share(part)}"
     return element("g", element("title", title),
-                   element("rect", x=x + 0.5, y=y, width=max(0.0, width - 1), height=_ROW - 5, class_=f"segment {shade}"),
+                   element("rect", x=x + 0.5, y=y, width=max(0.0, width - 1), height=_ROW - 5,
+                           class_=f"segment {shade}"),
                    text(x + width / 2, y + 14.5, shown, "inside", "middle") if shown else None)
 
 
 def _name_width(names: Sequence[str]) -> float:
-    return 6 + _CHARACTER * min(34, max((len(name) for name in names), default=0))
+    return 6 + _CHARACTER * max((len(clip(name)) for name in names), default=0)

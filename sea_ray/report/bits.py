@@ -9,8 +9,10 @@ from sea_ray.report.averages import average_change
 from sea_ray.report.data import BitsRow, ReportData
 from sea_ray.report.dots import Dot, Series, dot_plot, dumbbells, natural_height
 from sea_ray.report.labels import in_order, is_kept, language_heading, language_name, tones
-from sea_ray.report.markup import Html, element, heading, join, number, table
-from sea_ray.report.svg import figure, legend
+from sea_ray.report.markup import Html, element, heading, join, number, number_heading, table
+from sea_ray.report.svg import figure
+
+_ABSENT = element("td", "not run", class_="num absent")
 
 
 def bits_per_byte(data: ReportData) -> Html:
@@ -26,14 +28,14 @@ def bits_per_byte(data: ReportData) -> Html:
         row.language: Dot(value=row.change, low=row.change_low, high=row.change_high, title=_tip(row))
         for row in rows}) for arm, rows in of_arm.items()]
     return join([
-        legend([("base", 0), *colours.items()]),
         figure(
-            f"Left: bits per byte of held-out text, base to {arms[0]}. Right: relative change against the base with its 95 % "
-            "interval; left of the line is better. English and Chinese, which must not suffer, stand below the rule.",
+            f"Left: bits per byte of held-out text, base to {arms[0]}. Right: relative change against the base with "
+            "its 95 % interval; left of the line is better. English and Chinese, which must not suffer, stand below.",
             dumbbells(f"Bits per byte per language, base and {arms[0]}", before, after, width=400, row_height=height,
                       format_tick=lambda value: f"{value:g}"),
             dot_plot("Relative change of bits per byte per language and arm, with 95 % intervals", changes, width=560,
-                     row_height=height, lines={"no change": 0.0}, format_tick=lambda value: formats.change(value, 0))),
+                     row_height=height, lines={"no change": 0.0}, format_tick=lambda value: formats.change(value, 0)),
+            marks=[("base", 0), *colours.items()]),
         _table(data.bits, arms)])
 
 
@@ -44,9 +46,9 @@ def _table(rows: Sequence[BitsRow], arms: Sequence[str]) -> Html:
         found = {row.arm: row for row in rows if row.language == code}
         first = next(iter(found.values()))
         cells += [number(formats.count(first.n)), number(formats.figure(first.before, "bits"))]
-        cells += [_change_cell(found[arm]) if arm in found else element("td", "not run", class_="num absent") for arm in arms]
+        cells += [_change_cell(found[arm]) if arm in found else _ABSENT for arm in arms]
         lines.append(cells)
-    return table(["Language", "documents", "base, bits/byte", *arms], lines, "results")
+    return table(["Language", *map(number_heading, ["documents", "base, bits/byte", *arms])], lines, "results")
 
 
 def _mean_line(rows: Sequence[BitsRow], arms: Sequence[str]) -> list[Html]:
@@ -55,7 +57,7 @@ def _mean_line(rows: Sequence[BitsRow], arms: Sequence[str]) -> list[Html]:
     for arm in arms:
         of_arm = [row for row in sea if row.arm == arm]
         if not of_arm:
-            cells.append(element("td", "not run", class_="num absent"))
+            cells.append(_ABSENT)
             continue
         value, low, high = average_change(of_arm)
         cells.append(_cell(f"{len(of_arm)} languages", value, low, high))
@@ -73,6 +75,6 @@ def _cell(first: str, value: float, low: float, high: float) -> Html:
 
 
 def _tip(row: BitsRow) -> str:
+    interval = f"[{formats.change(row.change_low, 2)}, {formats.change(row.change_high, 2)}]"
     return (f"{language_name(row.language)}, {row.arm}: {row.before:.3f} to {row.after:.3f} bits per byte, "
-            f"{formats.change(row.change, 2)} [{formats.change(row.change_low, 2)}, {formats.change(row.change_high, 2)}], "
-            f"n = {row.n} documents")
+            f"{formats.change(row.change, 2)} {interval}, n = {row.n} documents")

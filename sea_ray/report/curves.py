@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from sea_ray.report.formats import count
 from sea_ray.report.markup import Html, element
-from sea_ray.report.svg import Scale, fit, picture, text, y_axis
+from sea_ray.report.svg import Scale, clip, fit, picture, text, y_axis
 
 _WIDTH, _HEIGHT = 226.0, 128.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 34.0, 10.0, 26.0, 20.0
@@ -27,7 +27,7 @@ def curve(name: str, points: Sequence[tuple[int, float]]) -> Html:
     steps = [step for step, _ in points]
     return picture(
         _WIDTH, _HEIGHT, f"Loss of {name}, {last} at the end",
-        text(0, 12, name if len(name) <= 30 else name[:29] + "…", "label strong"),
+        text(0, 12, clip(name, 28), "label strong"),
         text(_WIDTH - _RIGHT, 12, last, "label", "end"),
         y_axis(up, _LEFT, _WIDTH - _RIGHT, lambda value: f"{value:g}", 3),
         text(_LEFT, _HEIGHT - 5, count(steps[0]) if steps else "", "tick"),

@@ -6,6 +6,7 @@ in the part's own place instead of leaving it out.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args
@@ -73,8 +74,8 @@ class BitsRow:
 
     @property
     def change(self) -> float:
-        """Relative change: -0.1 is 10 % fewer bits."""
-        return self.after / self.before - 1.0
+        """Relative change: -0.1 is 10 % fewer bits; NaN of a base without bits."""
+        return self.after / self.before - 1.0 if self.before else math.nan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -334,4 +335,6 @@ class ReportData:
             return bool(self.neuron_rows or self.neuron_maps)
         if part == "corpus":
             return bool(self.corpus or self.funnel)
+        if part == "stages":
+            return bool(self.stages or self.cost)
         return bool(getattr(self, part))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -84,7 +85,8 @@ def dot_plot(label: str, series: Sequence[Series], *, format_tick: Callable[[flo
     dots = [dot for one in series for dot in one.dots.values()]
     values = [value for dot in dots for value in (dot.value, dot.low, dot.high) if value is not None]
     scale = fit([*values, *(lines or {}).values()], _LABEL_WIDTH + 8, width - 14)
-    return picture(width, rows.bottom + 24, label, _frame(rows, scale, width, format_tick), _compare(lines or {}, rows, scale),
+    return picture(width, rows.bottom + 24, label, _frame(rows, scale, width, format_tick),
+                   _compare(lines or {}, rows, scale),
                    *(_series(one, position, len(series), rows, scale) for position, one in enumerate(series)))
 
 
@@ -106,7 +108,8 @@ def dumbbells(label: str, before: Series, after: Series, *, format_tick: Callabl
     rows = lay_out(list(after.dots), row_height)
     scale = fit([dot.value for one in (before, after) for dot in one.dots.values()], _LABEL_WIDTH + 8, width - 14)
     joints = [line(scale(before.dots[code].value), y, scale(after.dots[code].value), y, f"joint tone-{after.tone}")
-              for code, y in rows.middles.items() if code in before.dots]
+              for code, y in rows.middles.items()
+              if code in before.dots and math.isfinite(before.dots[code].value + after.dots[code].value)]
     return picture(width, rows.bottom + 24, label, _frame(rows, scale, width, format_tick), *joints,
                    *(_series(one, 0, 1, rows, scale) for one in (before, after)))
 
@@ -132,8 +135,10 @@ def _series(series: Series, position: int, num_series: int, rows: Rows, scale: S
     offset = (position - (num_series - 1) / 2) * spread
     drawn = []
     for code, dot in series.dots.items():
+        if not math.isfinite(dot.value):
+            continue  # the table says so
         y = rows.middles[code] + offset
-        if dot.low is not None and dot.high is not None:
+        if dot.low is not None and dot.high is not None and math.isfinite(dot.high - dot.low):
             drawn.append(line(scale(dot.low), y, scale(dot.high), y, f"interval tone-{series.tone}"))
         title = dot.title or f"{language_name(code)}, {series.name}"
         drawn.append(mark(scale(dot.value), y, series.tone, 3.6, title))

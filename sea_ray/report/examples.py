@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sea_ray.report import formats
 from sea_ray.report.data import Example, ReportData
 from sea_ray.report.labels import in_order, language_heading, language_name, language_tag
-from sea_ray.report.markup import Html, cell, details, element, heading, join, number, paragraph, table
+from sea_ray.report.markup import Html, cell, details, element, heading, join, number, number_heading, paragraph, table
 
 _LONGEST = 600
 """Characters of a text that are shown."""
@@ -53,6 +53,6 @@ def gate(data: ReportData) -> Html:
     word = element("strong", "passed" if verdict.passed else "failed", class_="good" if verdict.passed else "bad")
     told = "the winner may be served." if verdict.passed else "the winner is not served unless told otherwise."
     reasons = element("ul", *(element("li", reason) for reason in verdict.reasons)) if verdict.reasons else None
-    limits = table(["limit", "value"], [[heading(name.replace("_", " ")), number(formats.general(value))]
-                                        for name, value in verdict.limits.items()], "compact") if verdict.limits else None
+    rows = [[heading(name.replace("_", " ")), number(formats.general(value))] for name, value in verdict.limits.items()]
+    limits = table(["limit", number_heading("value")], rows, "compact") if rows else None
     return join([paragraph(join(["The gate ", word, f": {told}"])), reasons, limits])

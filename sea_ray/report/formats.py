@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sea_ray.report.data import Unit
 
@@ -73,7 +73,11 @@ def unit_name(unit: Unit) -> str:
 
 
 def general(value: object) -> str:
-    """Return a value of unknown kind: four significant digits for a float, text for all else."""
+    """Return a value of unknown kind: four significant digits for a float, text for all else, members one by one."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {general(member)}" for name, member in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(general, value))
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
     if isinstance(value, int):

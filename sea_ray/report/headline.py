@@ -17,9 +17,10 @@ def summary(data: ReportData) -> Html:
     lines = [("Asked", escape(data.question)),
              ("Winner", join([element("strong", winner), f" — {data.winner_reason}" if data.winner_reason else None])
               if data.winner else Html("none was chosen"))]
-    asked = element("dl", *(join([element("dt", name), element("dd", text)]) for name, text in lines if text), class_="asked")
+    pairs = [join([element("dt", name), element("dd", text)]) for name, text in lines if text]
     tiles = [*_bits_tiles(data), *_task_tiles(data), *_gate_tile(data), *_cost_tiles(data)]
-    return join([asked, element("div", *tiles, class_="tiles") if tiles else None, _findings(data)])
+    return join([element("dl", *pairs, class_="asked"),
+                 element("div", *tiles, class_="tiles") if tiles else None, _findings(data)])
 
 
 def _tile(label: str, value: str, detail: str, tone: str = "") -> Html:
@@ -54,11 +55,11 @@ def _task_tiles(data: ReportData) -> list[Html]:
         best = shown.get(data.winner)
         if best is None:
             continue
-        first = shown[models[0]]
-        beside = f"; {models[0]} {formats.figure(first.value, first.unit)}" if first and models[0] != data.winner else ""
+        first = shown[models[0]] if models[0] != data.winner else None
+        beside = f"; {models[0]} {formats.figure(first.value, first.unit)}" if first else ""
         interval = f"{formats.figure(best.low, best.unit)} to {formats.figure(best.high, best.unit)}"
         unit = f" {formats.unit_name(best.unit)}".rstrip()
-        tiles.append(_tile(f"{task.capitalize()}, {metric}", formats.figure(best.value, best.unit) + unit,
+        tiles.append(_tile(f"{task[:1].upper()}{task[1:]}, {metric}", formats.figure(best.value, best.unit) + unit,
                            f"{interval}, {_languages(best.num_languages)}{beside}"))
     return tiles
 

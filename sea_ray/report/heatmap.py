@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from sea_ray.report.markup import Html, element
 from sea_ray.report.svg import picture, text
 
+_DARK = 0.64
+"""Tint from which the text inside is set in the colour of the paper; there both have about the same contrast."""
 Values = Sequence[Sequence[float | None]]
 
 
@@ -48,7 +50,7 @@ def _cell(x: float, y: float, width: float, height: float, value: float | None, 
         return element("rect", tip, x=x + 0.5, y=y + 0.5, width=width - 1, height=height - 1, class_="cell none")
     tint = min(1.0, abs(value) / largest) if largest > 0 else 0.0
     colour = "cell minus" if value < 0 else "cell"
-    style = "inside strong" if tint > 0.55 else "inside"
+    style = "inside strong" if tint > _DARK else "inside"
     return element(
         "g", tip,
         element("rect", x=x + 0.5, y=y + 0.5, width=width - 1, height=height - 1, class_="cell base"),

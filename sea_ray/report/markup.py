@@ -60,12 +60,12 @@ def table(head: Iterable[Child], rows: Iterable[Iterable[Html]], class_: str = "
     """Return a table that scrolls sideways in a narrow window.
 
     Args:
-        head: texts of the heading cells.
+        head: texts of the heading cells; `number_heading` makes those of numbers.
         rows: cells (`<td>` or `<th>` elements) of each row.
         class_: of the table.
         caption: said above it.
     """
-    columns = [element("th", text, scope="col") for text in head]
+    columns = [text if isinstance(text, Html) else element("th", text, scope="col") for text in head]
     return element(
         "div",
         element("table",
@@ -83,6 +83,11 @@ def cell(text: Child, class_: str | None = None) -> Html:
 def number(text: Child) -> Html:
     """Return a cell whose text is set as a number, flush right."""
     return element("td", text, class_="num")
+
+
+def number_heading(text: Child, class_: str = "num") -> Html:
+    """Return the heading cell of a column of numbers."""
+    return element("th", text, scope="col", class_=class_)
 
 
 def heading(text: Child, small: Child = None) -> Html:

@@ -6,7 +6,7 @@ from sea_ray.report import formats
 from sea_ray.report.data import LanguageMatrix, NeuronMap, ReportData
 from sea_ray.report.heatmap import heatmap
 from sea_ray.report.labels import in_order, language_heading, language_name
-from sea_ray.report.markup import Html, element, join, number, paragraph, table
+from sea_ray.report.markup import Html, element, join, number, number_heading, table
 from sea_ray.report.svg import figure
 
 
@@ -14,7 +14,8 @@ def neuron_maps(data: ReportData) -> Html:
     """Return a heat map of layers per kind of site, and the table of counts."""
     sites = list(dict.fromkeys(row.site for row in data.neuron_maps))
     maps = [_site([row for row in data.neuron_maps if row.site == site], site) for site in sites]
-    caption = "Selected neurons per layer; the tint is their share of the layer's neurons, full at the largest share of the map."
+    caption = ("Selected neurons per layer; the tint is their share of the layer's neurons, full at the largest share "
+               "of the map.")
     return join([figure(caption, *maps) if maps else None, _counts(data) if data.neuron_rows else None])
 
 
@@ -33,9 +34,10 @@ def _site(rows: list[NeuronMap], site: str) -> Html:
 
     cells = [[_count_text(by_language[code], layer) for layer in range(layers)] for code in languages]
     width = max(16.0, min(52.0, 720 / layers))
-    drawn = heatmap(f"Selected neurons of site {site} per language and layer", [language_name(code) for code in languages],
-                    [str(layer) for layer in range(layers)], padded, texts=cells if width >= 26 else None,
-                    largest=largest, titles=title, cell_width=width, corner="layer")
+    drawn = heatmap(f"Selected neurons of site {site} per language and layer",
+                    [language_name(code) for code in languages], [str(layer) for layer in range(layers)], padded,
+                    texts=cells if width >= 26 else None, largest=largest, titles=title, cell_width=width,
+                    corner="layer")
     return element("div", element("h4", f"site {site}"), drawn)
 
 
@@ -52,7 +54,8 @@ def _counts(data: ReportData) -> Html:
         rows.append([language_heading(code), number(formats.count(row.neurons)),
                      number(formats.share(row.parameter_share, 2)), number(stability)])
     caption = "Stability: Jaccard index of the sets that two halves of the text select, 1 is the same set."
-    return table(["Language", "neurons", "share of parameters", "stability"], rows, "compact", caption)
+    columns = map(number_heading, ("neurons", "share of parameters", "stability"))
+    return table(["Language", *columns], rows, "compact", caption)
 
 
 def overlap(data: ReportData) -> Html:
@@ -68,7 +71,7 @@ def interference(data: ReportData) -> Html:
 def _matrices(matrices: list[LanguageMatrix]) -> Html:
     drawn = [figure(join([element("strong", one.name), f". {one.note}" if one.note else None]), _matrix(one))
              for one in matrices]
-    return element("div", *drawn, class_="pictures")
+    return element("div", *drawn, class_="pictures matrices")
 
 
 def _matrix(one: LanguageMatrix) -> Html:

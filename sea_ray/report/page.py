@@ -53,7 +53,8 @@ def render(data: ReportData) -> str:
     """Return the page as text."""
     style = resources.files("sea_ray.report").joinpath("style.css").read_text(encoding="utf-8")
     head = element(
-        "head", element("meta", charset="utf-8"), element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
+        "head", element("meta", charset="utf-8"),
+        element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("meta", name="color-scheme", content="light dark"),
         element("title", f"{data.title}: {data.experiment}"), element("link", rel="icon", href="data:,"),
@@ -75,12 +76,12 @@ def _contents(data: ReportData) -> Html:
 
 
 def _section(data: ReportData, part: Part, title: str, body: Callable[[ReportData], Html]) -> Html:
+    reason = data.missing.get(part, "")
     if data.has(part):
-        reason = data.missing.get(part, "")
-        shown = join([paragraph(data.notes.get(part, "")), paragraph(f"In part not run: {reason}", "absent") if reason else None,
-                      body(data)])
+        partly = paragraph(f"In part not run: {reason}", "absent") if reason else None
+        shown = join([paragraph(data.notes.get(part, "")), partly, body(data)])
     else:
-        shown = paragraph(f"Not run. {data.missing.get(part, '')}".strip(), "absent")
+        shown = paragraph(f"Not run. {reason}".strip(), "absent")
     return element("section", element("h2", title), shown, id=part)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sea_ray.report import formats
 from sea_ray.report.data import CorpusRow, ReportData, StageRow
 from sea_ray.report.labels import in_order, language_heading
-from sea_ray.report.markup import Html, cell, details, element, heading, join, number, paragraph, table
+from sea_ray.report.markup import Html, cell, details, element, heading, join, number, number_heading, paragraph, table
 
 
 def corpus(data: ReportData) -> Html:
@@ -27,9 +27,10 @@ def _splits(rows: Sequence[CorpusRow]) -> Html:
                 number(formats.count(row.documents)), number(formats.short_count(row.tokens))]
         own = [row for row in rows if row.language == code]
         num_bytes, tokens = sum(row.bytes for row in own), sum(row.tokens for row in own)
-        lines.append([*cells, number(formats.size(num_bytes)), number(f"{tokens / num_bytes:.3f}" if num_bytes else "–")])
-    head = ["Language", *(text for split in splits for text in (f"{split} documents", "tokens")), "text", "tokens per byte"]
-    return table(head, lines, "compact")
+        rate = f"{tokens / num_bytes:.3f}" if num_bytes else "–"
+        lines.append([*cells, number(formats.size(num_bytes)), number(rate)])
+    columns = [*(text for split in splits for text in (f"{split} documents", "tokens")), "text", "tokens per byte"]
+    return table(["Language", *map(number_heading, columns)], lines, "compact")
 
 
 def _funnel(data: ReportData) -> Html:
@@ -38,14 +39,16 @@ def _funnel(data: ReportData) -> Html:
               number(formats.count(row.documents_out)), number(formats.count(row.documents_in - row.documents_out)),
               number(formats.size(row.bytes_in)), number(formats.size(row.bytes_out))] for row in rows]
     taken = sum(row.documents_in - row.documents_out for row in rows)
+    columns = map(number_heading, ("documents in", "out", "taken out", "text in", "out"))
     return details(f"Cleaning, step by step: {formats.count(taken)} documents taken out",
-                   table(["Language", "step", "documents in", "out", "taken out", "text in", "out"], lines, "compact"))
+                   table(["Language", "step", *columns], lines, "compact"))
 
 
 def stages(data: ReportData) -> Html:
     """Return every stage with its time, engine and memory, and the cost of the whole."""
-    return join([_cost(data), table(["Stage", "kind", "time", "", "engine", "memory", "fingerprint"],
-                                    [_stage(row) for row in data.stages], "compact")])
+    head = ["Stage", "kind", number_heading("time"), "", "engine", number_heading("memory"), "fingerprint"]
+    rows = [_stage(row) for row in data.stages]
+    return join([_cost(data), table(head, rows, "compact") if rows else paragraph("No stage was recorded.", "absent")])
 
 
 def _stage(row: StageRow) -> list[Html]:
@@ -62,17 +65,22 @@ def _cost(data: ReportData) -> Html:
     memory = formats.size(cost.peak_memory_bytes) if cost.peak_memory_bytes else "not read"
     machine = f", on {cost.machine}" if cost.machine else ""
     reused = sum(row.reused for row in data.stages)
+    again = (f" {reused} of {len(data.stages)} stages were reused from an earlier run; their times are those of the "
+             "run that made them.") if reused else ""
     return paragraph(
         f"{formats.duration(cost.wall_s)} of wall time{machine}; largest memory of all processes together: {memory}; "
-        f"{formats.short_count(cost.tokens_trained)} tokens trained. {reused} of {len(data.stages)} stages were reused "
-        "from an earlier run; their times are those of the run that made them.")
+        f"{formats.short_count(cost.tokens_trained)} tokens trained.{again}")
 
 
 def repeat(data: ReportData) -> Html:
     """Return the command, the software and the configuration."""
-    versions = element("p", join((join([element("span", name), f" {version}"]) for name, version in data.versions.items()),
-                                 " · "), class_="versions") if data.versions else paragraph("Versions were not read.", "absent")
-    command = element("pre", element("code", data.command)) if data.command else paragraph("No command was recorded.", "absent")
-    config = details("The whole configuration", element("pre", element("code", data.config))) if data.config \
-        else paragraph("No configuration was recorded.", "absent")
-    return join([command, versions, config])
+    versions = join((join([element("span", name), f" {version}"]) for name, version in data.versions.items()), " · ")
+    return join([
+        _code(data.command) if data.command else paragraph("No command was recorded.", "absent"),
+        paragraph(versions, "versions") or paragraph("Versions were not read.", "absent"),
+        details("The whole configuration", _code(data.config)) if data.config
+        else paragraph("No configuration was recorded.", "absent")])
+
+
+def _code(text: str) -> Html:
+    return element("pre", element("code", text))

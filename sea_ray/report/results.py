@@ -9,8 +9,8 @@ from sea_ray.report.averages import SMALL_SAMPLE, Average, average, select, trai
 from sea_ray.report.data import FigureRow, ReportData, Unit
 from sea_ray.report.dots import Dot, Series, dot_plot
 from sea_ray.report.labels import in_order, language_heading, language_name, tones
-from sea_ray.report.markup import Html, details, element, heading, join, paragraph, table
-from sea_ray.report.svg import figure, legend
+from sea_ray.report.markup import Html, details, element, join, number_heading, paragraph, table
+from sea_ray.report.svg import figure
 
 Key = tuple[str, str]
 """Task and metric."""
@@ -20,8 +20,8 @@ def results(data: ReportData) -> Html:
     """Return the table of averages, and per task a picture and a table of its languages."""
     models = list(dict.fromkeys(row.model for row in data.figures))
     keys = list(dict.fromkeys((row.task, row.metric) for row in data.figures))
-    note = (f"In brackets the 95 % interval; n: items. Languages weigh the same in a mean. † fewer than {SMALL_SAMPLE} items. "
-            "↑ more is better, ↓ less is better. The winner's column is tinted.")
+    note = (f"In brackets the 95 % interval; n: items. Languages weigh the same in a mean. † fewer than {SMALL_SAMPLE} "
+            "items. ↑ more is better, ↓ less is better. The winner's column is tinted.")
     rows = [row for key in keys for row in _group_rows(data, key, models)]
     averages = element("div", element(
         "table",
@@ -32,7 +32,7 @@ def results(data: ReportData) -> Html:
 
 
 def _model_heading(model: str, winner: str) -> Html:
-    return element("th", model, scope="col", class_="num winner" if model == winner else "num")
+    return number_heading(model, "num winner" if model == winner else "num")
 
 
 def _group_rows(data: ReportData, key: Key, models: Sequence[str]) -> list[Html]:
@@ -63,7 +63,8 @@ def _arrow(row: FigureRow) -> str:
 
 
 def _baselines(data: ReportData, key: Key, unit: Unit) -> Html | None:
-    found = [f"{one.label}: {formats.figure(one.value, unit)}" for one in data.baselines if (one.task, one.metric) == key]
+    found = [f"{one.label}: {formats.figure(one.value, unit)}"
+             for one in data.baselines if (one.task, one.metric) == key]
     return element("small", "; ".join(found)) if found else None
 
 
@@ -97,9 +98,10 @@ def _task(data: ReportData, key: Key, models: Sequence[str]) -> Html:
     languages = in_order(row.language for row in figures)
     rows = [[language_heading(code), *(_language_cell(figures, key, model, code, data.winner) for model in models)]
             for code in languages]
-    return details(f"{name}: each of {len(languages)} languages", legend([(one.name, one.tone) for one in shown]),
-                   figure(f"{name} {_arrow(figures[0])}; whiskers are 95 % intervals.", plot),
-                   table(["Language", *models], rows, "results"))
+    return details(f"{name}: each of {len(languages)} languages",
+                   figure(f"{name} {_arrow(figures[0])}; whiskers are 95 % intervals.", plot,
+                          marks=[(one.name, one.tone) for one in shown]),
+                   table(["Language", *(_model_heading(model, data.winner) for model in models)], rows, "results"))
 
 
 def _language_cell(figures: Sequence[FigureRow], key: Key, model: str, code: str, winner: str) -> Html:

@@ -28,7 +28,8 @@ class Trial:
     """Shown on hover."""
 
 
-def scatter(label: str, trials: Sequence[Trial], *, x_name: str, y_name: str, limit: float, limit_is_upper: bool) -> Html:
+def scatter(label: str, trials: Sequence[Trial], *, x_name: str, y_name: str, limit: float,
+            limit_is_upper: bool) -> Html:
     """Return the picture; trials that are not finite are left to the table.
 
     Args:
@@ -44,7 +45,7 @@ def scatter(label: str, trials: Sequence[Trial], *, x_name: str, y_name: str, li
     return picture(
         _WIDTH, _HEIGHT, label,
         _excluded(across, limit, limit_is_upper),
-        x_axis(across, _TOP, _HEIGHT - _BOTTOM, general), y_axis(up, _LEFT, _WIDTH - _RIGHT, general),
+        x_axis(across, _TOP, _HEIGHT - _BOTTOM, general), y_axis(up, _LEFT, _WIDTH - _RIGHT, general, 6),
         line(across(limit), _TOP - 6, across(limit), _HEIGHT - _BOTTOM, "reference"),
         text(across(limit), _TOP - 11, f"limit {general(limit)}", "tick", "middle"),
         text((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 8, x_name, "axis", "middle"),
@@ -54,7 +55,8 @@ def scatter(label: str, trials: Sequence[Trial], *, x_name: str, y_name: str, li
 
 def _excluded(across: Scale, limit: float, limit_is_upper: bool) -> Html:
     start, end = (across(limit), across.end) if limit_is_upper else (across.start, across(limit))
-    return element("rect", x=start, y=_TOP, width=max(0.0, end - start), height=_HEIGHT - _BOTTOM - _TOP, class_="excluded")
+    return element("rect", x=start, y=_TOP, width=max(0.0, end - start), height=_HEIGHT - _BOTTOM - _TOP,
+                   class_="excluded")
 
 
 def _point(trial: Trial, across: Scale, up: Scale) -> Html:

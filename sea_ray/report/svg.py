@@ -100,15 +100,25 @@ def y_axis(scale: Scale, left: float, right: float, format_tick: Callable[[float
         for tick in scale.ticks(about)))
 
 
-def legend(entries: Sequence[tuple[str, int]]) -> Html:
-    """Return names with their marks, set above a picture as a line of HTML text."""
+def clip(content: str, longest: int = 34) -> str:
+    """Return a text cut to so many characters."""
+    return content if len(content) <= longest else f"{content[:longest - 1]}…"
+
+
+def figure(caption: Child, *pictures: Child, marks: Sequence[tuple[str, int]] = ()) -> Html:
+    """Return pictures side by side, the names of their marks above and a caption below.
+
+    Args:
+        caption: what to see and how to read it.
+        pictures: SVG.
+        marks: (name, colour number) of what is drawn.
+    """
+    return element("figure", _legend(marks) if marks else None, element("div", *pictures, class_="pictures"),
+                   element("figcaption", caption) if caption else None)
+
+
+def _legend(marks: Sequence[tuple[str, int]]) -> Html:
     return element("div", *(
         element("span", element("svg", mark(7, 7, tone, 4.2), viewBox="0 0 14 14", width=14, height=14,
                                 aria_hidden="true"), name)
-        for name, tone in entries), class_="legend")
-
-
-def figure(caption: Child, *pictures: Child) -> Html:
-    """Return pictures side by side with a caption below."""
-    return element("figure", element("div", *pictures, class_="pictures"),
-                   element("figcaption", caption) if caption else None)
+        for name, tone in marks), class_="legend")

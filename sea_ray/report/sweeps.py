@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from sea_ray.report import formats
 from sea_ray.report.bars import Bar, bars, stacked
 from sea_ray.report.data import ReportData, Sweep, TrialRow
-from sea_ray.report.markup import Html, element, heading, join, number, paragraph, table
+from sea_ray.report.markup import Html, element, heading, join, number, number_heading, paragraph, table
 from sea_ray.report.scatter import Trial, scatter
 from sea_ray.report.svg import figure
 
@@ -75,7 +75,8 @@ def _trials(sweep: Sweep) -> Html:
         values = [number(formats.general(trial.point.get(path, ""))) for path in paths]
         figures = [_figure_cell(sweep, trial, name) for name in shown]
         rows.append([heading(str(position)), *values, *figures, element("td", _status(sweep, trial))])
-    return table(["trial", *(path.rsplit(".", 1)[-1] for path in paths), *shown, ""], rows, "compact")
+    columns = [*(path.rsplit(".", 1)[-1] for path in paths), *shown]
+    return table(["trial", *map(number_heading, columns), ""], rows, "compact")
 
 
 def _figure_cell(sweep: Sweep, trial: TrialRow, name: str) -> Html:

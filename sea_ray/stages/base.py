@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from sea_ray.corpus.tokenized import TokenizedCorpus, end_of_text_id
 from sea_ray.execution import StageContext
+from sea_ray.stages.configs import BaseStage
 from sea_ray.stages.corpus import load_corpus
 from sea_ray.stages.measure import validation_bits
 from sea_ray.training.checkpoint import Checkpoint
 from sea_ray.training.loop import TrainReport, train
 from sea_ray.training.mixture import Mixture
-from sea_ray.training.model import ModelConfig, new_model
-from sea_ray.training.schedule import TrainConfig
+from sea_ray.training.model import new_model
 from sea_ray.training.sequences import SequenceSet, pack_corpus
 
 

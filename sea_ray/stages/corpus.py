@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from sea_ray.corpus.config import CorpusConfig, TokenizerConfig
 from sea_ray.corpus.gather import gather_documents
 from sea_ray.corpus.tokenized import TokenizedCorpus, tokenize_documents
 from sea_ray.corpus.tokenizer import train_tokenizer
 from sea_ray.execution import StageContext
+from sea_ray.stages.configs import CorpusStage
 
 
 def build(context: StageContext) -> Mapping[str, Any]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch
 from transformers import PreTrainedModel
 
+from sea_ray.artifacts import RECORD, read_json
 from sea_ray.corpus.tokenized import TokenizedCorpus, end_of_text_id
 from sea_ray.evaluation.bits_per_byte import bits_per_byte
+from sea_ray.execution import StageContext
 from sea_ray.languages import SEA_LANGUAGES
 from sea_ray.training.engine import Worker
 
@@ -21,6 +23,11 @@ def validation_bits(model: PreTrainedModel, corpus: TokenizedCorpus, worker: Wor
         code = chosen[place]
         bits_L[place] = bits_per_byte(model, corpus.tokens(code, "validation"), corpus.num_bytes(code, "validation"), eos_id)
     return dict(zip(chosen, worker.sum(bits_L).tolist(), strict=True))
+
+
+def base_bits(context: StageContext) -> dict[str, float]:
+    """Return the base's validation bits per byte, measured once when it was made."""
+    return read_json(context.parents["base"] / RECORD)["facts"]["validation_bits_per_byte"]
 
 
 def gains(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from typing import Any
 
 from sea_ray.execution import StageContext
-from sea_ray.neurons.config import SelectionConfig
-from sea_ray.neurons.merge import MergeRule, merge_packs
+from sea_ray.neurons.merge import merge_packs
 from sea_ray.neurons.pack import LanguagePack
 from sea_ray.neurons.selection import select_neurons, stability
 from sea_ray.neurons.sets import NeuronSet, overlap_matrix
 from sea_ray.neurons.sites import Architecture, describe
 from sea_ray.neurons.statistics import ImportanceStats
 from sea_ray.stages.base import pack_languages, report_facts
+from sea_ray.stages.configs import ContinuedPretrainingStage, NeuronStage
 from sea_ray.stages.corpus import load_corpus
-from sea_ray.stages.measure import gains, validation_bits
+from sea_ray.stages.measure import base_bits, gains, validation_bits
 from sea_ray.training.checkpoint import Checkpoint
 from sea_ray.training.loop import train
 from sea_ray.training.mixture import Mixture
 from sea_ray.training.neuron_training import train_neurons
-from sea_ray.training.schedule import TrainConfig
 
 
 def describe_sets(sets: Mapping[str, NeuronSet], architecture: Architecture) -> dict[str, Any]:
@@ -48,7 +47,7 @@ def build(context: StageContext) -> Mapping[str, Any]:
     selected = select_neurons(stats, architecture, config.selection)
     sets = {code: selected[code] for code in config.languages}
     sequences = pack_languages(corpus, config.languages, config.training.sequence_tokens)
-    before = validation_bits(model, corpus, context.worker)
+    before = base_bits(context)
     packs, runs = [], {}
     for code, chosen in sets.items():
         pack, report, proof = train_neurons(model, chosen, sequences[code], config.training, context.worker,
@@ -77,13 +76,11 @@ def build(context: StageContext) -> Mapping[str, Any]:
 
 def build_continued_pretraining(context: StageContext) -> Mapping[str, Any]:
     """Write the checkpoint of the control; facts: its report, bits per byte before and after."""
-    from dataclasses import replace
-
     config: ContinuedPretrainingStage = context.config
     corpus = load_corpus(context)
     base = Checkpoint.load(context.parents["base"])
     model = base.load_model()
-    before = validation_bits(model, corpus, context.worker)
+    before = base_bits(context)
     sequences = pack_languages(corpus, config.languages, config.training.sequence_tokens)
     training = replace(config.training, steps=config.training.steps * len(config.languages),
                        learning_rate=config.learning_rate)

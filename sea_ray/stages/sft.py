@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,13 +12,14 @@ from transformers import PreTrainedModel
 from sea_ray.demo import World
 from sea_ray.execution import StageContext
 from sea_ray.languages import HIGH_RESOURCE, SEA_LANGUAGES
-from sea_ray.sft import SftConfig, build_stage_data, pack_sources
+from sea_ray.sft.packing import pack_sources
+from sea_ray.sft.stages import build_stage_data
 from sea_ray.stages.base import report_facts
+from sea_ray.stages.configs import SftStage
 from sea_ray.training.checkpoint import Checkpoint
 from sea_ray.training.engine import Worker
 from sea_ray.training.loop import train
 from sea_ray.training.mixture import Mixture
-from sea_ray.training.schedule import TrainConfig
 from sea_ray.training.sequences import SequenceSet, collate
 from sea_ray.training.token_loss import TokenLoss
 

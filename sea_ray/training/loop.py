@@ -84,25 +84,25 @@ def train(model: PreTrainedModel, sources: Mapping[str, SequenceSet], mixture: M
     model.train()
     engine = worker.engine(model, parameters, config)
     log = _Log(worker, tracker, config, log_every_steps)
-    try:
-        for step in range(config.steps):
-            samples = mixture.batch(step, config.batch_sequences)
-            count = num_targets(sources, samples)
-            loss_sum = _accumulate(engine, sources, samples, count, config, worker)
-            learning_rate = learning_rate_at(step, config)
-            norm = engine.step(learning_rate)
-            if not math.isfinite(norm):
-                raise DataError(f"the loss or its gradient is not finite at step {step} (gradient norm {norm}): lower "
-                                f"learning_rate={config.learning_rate} or look at the batch's samples {samples}")
-            log.add(step, loss_sum, count, learning_rate=learning_rate, grad_norm=norm)
-    finally:
-        engine.close()
+    for step in range(config.steps):
+        samples = mixture.batch(step, config.batch_sequences)
+        count = num_targets(sources, samples)
+        loss_sum = _accumulate(engine, sources, samples, count, config, worker)
+        learning_rate = learning_rate_at(step, config)
+        norm = engine.step(learning_rate)
+        if not math.isfinite(norm):
+            raise DataError(f"the loss or its gradient is not finite at step {step} (gradient norm {norm}): lower "
+                            f"learning_rate={config.learning_rate} or look at the batch's samples {samples}")
+        log.add(step, loss_sum, count, learning_rate=learning_rate, grad_norm=norm)
+    seconds = time.perf_counter() - log.start
+    description = engine.describe()
+    engine.close()  # not on errors: it may wait for ranks that are gone
     model.eval()
     return TrainReport(
-        steps=config.steps, tokens=log.tokens, seconds=time.perf_counter() - log.start,
+        steps=config.steps, tokens=log.tokens, seconds=seconds,
         setup_seconds=log.start - called, losses=tuple(log.losses), trained_values=trained_values,
         total_values=total_values, gradient_and_state_bytes=ADAMW_BYTES_PER_VALUE * trained_values,
-        allreduce_bytes_per_step=4 * trained_values if worker.world_size > 1 else 0, engine=engine.describe(),
+        allreduce_bytes_per_step=4 * trained_values if worker.world_size > 1 else 0, engine=description,
         realised_shares=mixture.realised(config.steps, config.batch_sequences))
 
 

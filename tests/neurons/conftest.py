@@ -8,7 +8,7 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 VOCAB, TOKENS = 97, 24
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def _one_thread():
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -21,7 +21,7 @@ def make_model(num_layers=3, seed=0):
     torch.manual_seed(seed)
     config = Qwen2Config(
         vocab_size=VOCAB, hidden_size=32, intermediate_size=44, num_hidden_layers=num_layers, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=64, tie_word_embeddings=True, initializer_range=0.2)  # fmt: skip
+        num_key_value_heads=2, max_position_embeddings=64, tie_word_embeddings=True, initializer_range=0.2)
     model = Qwen2ForCausalLM(config).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -41,34 +41,27 @@ def model():
 
 @pytest.fixture(scope="session")
 def trained_model():
-    """A Qwen2 after a short training on sequences with a rule: the next token is the one seven places back, plus one."""
-    torch.manual_seed(1)
+    """A Qwen2 after a short training on sequences with a rule: a token is the one seven places back, plus one."""
+    torch.set_num_threads(1)  # a session's fixture is made before the module's
     model = make_model(num_layers=2, seed=1).train()
-    generator = np.random.default_rng(1)
     optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3)
-    for _ in range(150):
-        first = generator.integers(1, VOCAB, (16, 7))
-        rows = [first]
-        for _ in range(3):
-            rows.append(rows[-1] % (VOCAB - 1) + 1)
-        batch = torch.from_numpy(np.concatenate(rows, 1)[:, :TOKENS])
-        loss = model(input_ids=batch, labels=batch, use_cache=False).loss
-        loss.backward()
+    for step in range(150):
+        batch = torch.from_numpy(ruled_windows(16, seed=step))
+        model(input_ids=batch, labels=batch, use_cache=False).loss.backward()
         optimiser.step()
         optimiser.zero_grad()
-    return model.eval()
+    return model.eval().double()
 
 
-def ruled_windows(count, seed=5):
-    first = np.random.default_rng(seed).integers(1, VOCAB, (count, 7))
-    rows = [first]
+def ruled_windows(count, seed):
+    rows = [np.random.default_rng(seed).integers(1, VOCAB, (count, 7))]
     for _ in range(3):
         rows.append(rows[-1] % (VOCAB - 1) + 1)
     return np.concatenate(rows, 1)[:, :TOKENS]
 
 
-def brute_importance(model, window, site, layer):
-    """Return Imp of every neuron of a site by zeroing its weights and running the layer, [N], and the count.
+def brute_importance(model, window, site, layer, removed=1.0):
+    """Return Imp of every neuron of a site by removing (a part of) its weights and running the layer, [N].
 
     FFN and V: norm of the change of the block's output. Q and K: norm of the change of the attention probabilities.
     """
@@ -94,8 +87,8 @@ def brute_importance(model, window, site, layer):
         kept = [row[neuron].clone() for row in rows]
         with torch.no_grad():
             for row in rows:
-                row[neuron] = 0
-            changes.append((run() - before).norm())
+                row[neuron] *= 1 - removed
+            changes.append((run() - before).norm() / removed)
             for row, value in zip(rows, kept, strict=True):
                 row[neuron] = value
     model.set_attn_implementation("sdpa")

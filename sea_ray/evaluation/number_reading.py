@@ -9,10 +9,10 @@ from decimal import Decimal
 
 DOTS_GROUP = frozenset({"id", "vi", "jv"})
 """Languages that write 1.234,5 where the others write 1,234.5."""
-_UNSPACED = frozenset({"zh", "th", "my", "km", "lo"})
-"""Languages whose words stand without spaces, so that a number word has no borders to look for."""
+UNSPACED = frozenset({"zh", "th", "my", "km", "lo"})
+"""Languages whose words stand without spaces, so that a word has no borders to look for."""
 _TAMIL_AND_WORD = r"[\w\u0b80-\u0bff]"  # Python's \w leaves out the vowel signs of Tamil
-_DIGITS = re.compile(r"[-−]?\d+(?:[.,]\d+)*")
+_DIGITS = re.compile(r"(?:(?<!\d)[-−])?\d+(?:[.,]\d+)*")
 
 
 def read_number(text: str, language: str, words: Mapping[str, int] | None = None) -> Decimal | None:
@@ -26,12 +26,12 @@ def read_number(text: str, language: str, words: Mapping[str, int] | None = None
         language: its language.
         words: the language's number words -> value, the longest match wins; None reads digits only.
     """
-    text = "".join(str(unicodedata.digit(letter)) if letter.isdigit() else letter for letter in text)
+    text = "".join(str(unicodedata.digit(letter)) if letter.isdecimal() else letter for letter in text)
     found = [(match.end(), _value(match[0], language)) for match in _DIGITS.finditer(text)]
     if words:
         spoken = {unicodedata.normalize("NFC", word).casefold(): value for word, value in words.items()}
         options = "|".join(map(re.escape, sorted(spoken, key=len, reverse=True)))
-        if language not in _UNSPACED:
+        if language not in UNSPACED:
             options = f"(?<!{_TAMIL_AND_WORD})(?:{options})(?!{_TAMIL_AND_WORD})"
         folded = unicodedata.normalize("NFC", text).casefold()
         found += [(match.end(), Decimal(spoken[match[0]])) for match in re.finditer(options, folded)]
@@ -40,11 +40,10 @@ def read_number(text: str, language: str, words: Mapping[str, int] | None = None
 
 def _value(digits: str, language: str) -> Decimal:
     group, point = (".", ",") if language in DOTS_GROUP else (",", ".")
-    whole, *groups = digits.split(group)
-    if groups and not all(re.fullmatch(rf"\d{{3}}(?:\{point}\d+)?", part) for part in groups):
-        group, point = point, group  # 3.5 in Indonesian or 3,5 in English: the mark cannot group
+    digits = digits.replace("−", "-")
+    if not re.fullmatch(rf"-?(?:\d{{1,3}}(?:\{group}\d{{3}})+|\d+)(?:\{point}\d+)?", digits):
+        group, point = point, group  # 3.5 in Indonesian, 3,5 in English: this mark cannot group there
         if digits.count(point) > 1:
-            digits, point = digits.replace(point, ""), "."
-    digits = digits.replace(group, "").replace("−", "-")
-    head, _, tail = digits.rpartition(point)
-    return Decimal(f"{head.replace(point, '')}.{tail}" if head else digits)
+            point = ""  # 12,34,567: it groups after all, in the Indian way
+    head, _, tail = digits.replace(group, "").partition(point) if point else (re.sub("[.,]", "", digits), "", "")
+    return Decimal(f"{head}.{tail}" if tail else head)

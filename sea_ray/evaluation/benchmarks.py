@@ -1,0 +1,208 @@
+"""Items out of public benchmark files, in the formats in which they are published."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any
+
+from sea_ray.errors import ConfigError, DataError, nearest
+from sea_ray.evaluation.config import EvaluationConfig
+from sea_ray.evaluation.items import ExamQuestion, Item, NumberItem, SafetyItem, Suite, TextItem
+from sea_ray.languages import language
+
+_SAFE_LABELS = frozenset({"safe", "aman", "selamat", "ปลอดภัย", "an toàn", "ligtas"})
+_UNSAFE_LABELS = frozenset({"unsafe", "berbahaya", "อันตราย", "có hại", "nakakapinsala"})
+_MMLU_LABELS = {letter: place for letters in ("ABCD", "ကခဂဃ") for place, letter in enumerate(letters)}
+"""The Burmese part labels its options with the first letters of the Burmese alphabet."""
+_OPTION_MARK = re.compile(r"^\s*\(?(?:[A-E]|\d)(?:[.)]\s*|\s+)")
+_M3EXAM_NAMES = {"en": "english", "zh": "chinese", "vi": "vietnamese", "th": "thai", "jv": "javanese"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkConfig:
+    """Where benchmark files lie."""
+
+    root: str = ""
+    """Folder above `files`; not part of an evaluation's identity."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Benchmark (a key of BENCHMARKS) -> its folder or file below root."""
+
+    def __post_init__(self) -> None:
+        for name in self.files:
+            if name not in BENCHMARKS:
+                raise ConfigError(f"files.{name}", f"unknown benchmark{nearest(name, BENCHMARKS)}")
+
+
+def read_benchmarks(benchmarks: BenchmarkConfig, config: EvaluationConfig) -> Suite:
+    """Read the first items of each benchmark in each configured language.
+
+    Args:
+        benchmarks: files.
+        config: languages, and how many items (texts) of each benchmark, kind and language.
+
+    Raises:
+        DataError: a missing folder or file, a missing field, a wrong label; with file and line.
+    """
+    found: dict[str, list[Any]] = {"texts": [], "exam": [], "arithmetic": [], "safety": []}
+    for name, place in benchmarks.files.items():
+        part, reader = BENCHMARKS[name]
+        path = Path(benchmarks.root) / place
+        if not path.exists():
+            raise DataError(f"benchmark {name!r} is not there; correct evaluation.benchmarks", file=path)
+        limit = config.texts if part == "texts" else config.items
+        for code in config.languages:
+            found[part] += _first(reader(path, code), limit)
+    return Suite(**{part: tuple(items) for part, items in found.items()})
+
+
+def _first(items: Iterator[Item], limit: int) -> list[Item]:
+    """Return at most `limit` items; of safety items at most half of each side, so that one side cannot use it up."""
+    taken: list[Item] = []
+    counts: dict[bool, int] = {}
+    for item in items:
+        if isinstance(item, SafetyItem):
+            counts[item.unsafe] = counts.get(item.unsafe, 0) + 1
+            if counts[item.unsafe] <= limit // 2:
+                taken.append(item)
+        elif len(taken) < limit:
+            taken.append(item)
+    return taken
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield line number and row of a JSONL, CSV or TSV file."""
+    with path.open(encoding="utf-8-sig", newline="") as stream:
+        try:
+            if path.suffix == ".jsonl":
+                for number, line in enumerate(stream, 1):
+                    if line.strip():
+                        yield number, json.loads(line)
+            else:
+                tabs = path.suffix == ".tsv"
+                reader = csv.DictReader(stream, delimiter="\t" if tabs else ",",
+                                        quoting=csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL)  # fmt: skip
+                for row in reader:
+                    yield reader.line_num, row
+        except ValueError as error:
+            raise DataError(f"not readable ({error})", file=path) from error
+
+
+def _get(row: Any, path: Path, line: int, *keys: str | int) -> str:
+    """Return the non-empty text at a nested place of a row."""
+    value = row
+    for key in keys:
+        try:
+            value = value[key]
+        except (KeyError, IndexError, TypeError):
+            value = None
+    if value is None or not str(value).strip():
+        raise DataError(f"no text in field {'.'.join(map(str, keys))!r}", file=path, line=line)
+    return str(value)
+
+
+def _sib200(folder: Path, code: str) -> Iterator[TextItem]:
+    path = folder / f"{language(code).flores}.tsv"
+    if path.exists():
+        for line, row in _rows(path):
+            yield TextItem(language=code, text=_get(row, path, line, "text"))
+
+
+def _global_mmlu(folder: Path, code: str) -> Iterator[ExamQuestion]:
+    for path in sorted(folder.glob(f"*_{code}_*.jsonl")):
+        for line, row in _rows(path):
+            options = tuple(_get(row, path, line, "prompts", 0, f"option_{letter}") for letter in "abcd")
+            label = _get(row, path, line, "label")
+            if label not in _MMLU_LABELS:
+                raise DataError(f"label {label!r} is none of {' '.join(_MMLU_LABELS)}", file=path, line=line)
+            yield ExamQuestion(
+                language=code, question=_get(row, path, line, "prompts", 0, "question"), options=options,
+                answer_index=_MMLU_LABELS[label], kind=str(row.get("metadata", {}).get("subject_category", "")),
+            )  # fmt: skip
+
+
+def _m3exam(folder: Path, code: str) -> Iterator[ExamQuestion]:
+    """Read M3Exam's test questions: the answer is a letter or number, which the options carry too ("A. ", "๑. ")."""
+    path = folder / f"{_M3EXAM_NAMES.get(code, code)}-questions-test.json"
+    if not path.exists():
+        return
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"not readable ({error})", file=path) from error
+    for number, row in enumerate(rows, 1):
+        answer, options = _get(row, path, number, "answer_text").strip(), row.get("options") or []
+        place = (
+            "ABCDE".find(answer)
+            if len(answer) == 1 and answer in "ABCDE"
+            else int(answer) - 1
+            if answer.isdecimal()
+            else -1
+        )
+        if not 0 <= place < len(options):
+            raise DataError(f"answer {answer!r} names none of the {len(options)} options", file=path, line=number)
+        bare = tuple(_OPTION_MARK.sub("", str(option)) for option in options)
+        yield ExamQuestion(
+            language=code, question=_get(row, path, number, "question_text"), options=bare, answer_index=place,
+            kind=str(row.get("subject", "")),
+        )  # fmt: skip
+
+
+def _mgsm(folder: Path, code: str) -> Iterator[NumberItem]:
+    """Read MGSM's headless rows: question TAB integer."""
+    path = folder / f"mgsm_{code}.tsv"
+    if not path.exists():
+        return
+    for line, text in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        question, _, answer = text.rpartition("\t")
+        try:
+            yield NumberItem(language=code, prompt=question, answer=Decimal(answer.replace(",", "").strip()))
+        except InvalidOperation as error:
+            raise DataError(f"{answer!r} is no number; a row is question TAB number", file=path, line=line) from error
+
+
+def _multijail(path: Path, code: str) -> Iterator[SafetyItem]:
+    for line, row in _rows(path):
+        if code in row:
+            yield SafetyItem(language=code, prompt=_get(row, path, line, code), unsafe=True, kind="multijail")
+
+
+def _xstest(path: Path, code: str) -> Iterator[SafetyItem]:
+    if code == "en":
+        for line, row in _rows(path):
+            unsafe = _is_unsafe(_get(row, path, line, "label"), path, line)
+            yield SafetyItem(language=code, prompt=_get(row, path, line, "prompt"), unsafe=unsafe, kind="xstest")
+
+
+def _culture_safety(folder: Path, code: str) -> Iterator[SafetyItem]:
+    path = folder / f"{code}.jsonl"
+    if path.exists():
+        for line, row in _rows(path):
+            unsafe = _is_unsafe(_get(row, path, line, "label"), path, line)
+            prompt = _get(row, path, line, "prompts", 0, "local_prompt")
+            yield SafetyItem(language=code, prompt=prompt, unsafe=unsafe, kind="culture")
+
+
+def _is_unsafe(label: str, path: Path, line: int) -> bool:
+    folded = label.strip().casefold()
+    if folded not in _SAFE_LABELS | _UNSAFE_LABELS:
+        raise DataError(f"label {label!r} is neither safe nor unsafe", file=path, line=line)
+    return folded in _UNSAFE_LABELS
+
+
+Reader = Callable[[Path, str], Iterator[Any]]
+BENCHMARKS: dict[str, tuple[str, Reader]] = {
+    "sib200": ("texts", _sib200),
+    "global_mmlu": ("exam", _global_mmlu),
+    "m3exam": ("exam", _m3exam),
+    "mgsm": ("arithmetic", _mgsm),
+    "multijail": ("safety", _multijail),
+    "xstest": ("safety", _xstest),
+    "culture_safety": ("safety", _culture_safety),
+}
+"""Benchmark -> part of the suite and reader of one language; a language that a benchmark lacks has no items."""

@@ -1,0 +1,45 @@
+"""How much is asked, and how."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from sea_ray.errors import ConfigError
+from sea_ray.languages import LANGUAGES, language
+
+TASKS = ("text", "exam", "arithmetic", "translation", "refusal", "safety")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """Tasks, sizes and prompting; the same for every model that is compared."""
+
+    languages: tuple[str, ...] = tuple(LANGUAGES)
+    """Languages of the items."""
+    tasks: tuple[str, ...] = TASKS
+    """Any of text, exam, arithmetic, translation, refusal, safety."""
+    items: int = 40
+    """Items per language and task (safety: per kind); an even number keeps two-sided tasks in balance."""
+    texts: int = 100
+    """Held-out documents per language for bits per byte."""
+    max_new_tokens: int = 48
+    """Longest answer, tokens."""
+    prompting: Literal["chat", "plain"] = "chat"
+    """Questions in the model's chat format, or as a line of text that the model continues by one line (base models)."""
+    exam_scoring: Literal["letter", "text"] = "letter"
+    """Score the letter of each listed option, or the words of each option after the bare question, per byte."""
+    bootstrap_samples: int = 1000
+    """Resamples behind each bootstrap interval."""
+    seed: int = 0
+    """Of the bootstrap."""
+
+    def __post_init__(self) -> None:
+        for code in self.languages:
+            language(code)
+        for task in self.tasks:
+            if task not in TASKS:
+                raise ConfigError("tasks", f"unknown task {task!r}; valid: {', '.join(TASKS)}")
+        for name, least in (("items", 2), ("texts", 1), ("max_new_tokens", 1), ("bootstrap_samples", 100)):
+            if getattr(self, name) < least:
+                raise ConfigError(name, f"{getattr(self, name)} is too few; at least {least}")

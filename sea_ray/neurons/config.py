@@ -1,0 +1,113 @@
+"""What is measured, which neurons belong to a language, how packs merge: plain values, importable without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from sea_ray.errors import ConfigError, nearest
+
+SiteKind = Literal["ffn", "v", "q", "k"]
+SITE_KINDS: tuple[SiteKind, ...] = get_args(SiteKind)
+MergeRule = Literal["add", "mean", "strongest", "refuse"]
+
+
+def check_sites(path: str, sites: Sequence[str]) -> None:
+    """Raise ConfigError unless `sites` names at least one kind of site and each only once.
+
+    Args:
+        path: dotted path of the key, for the message.
+        sites: kinds of sites as configured.
+    """
+    if not sites:
+        raise ConfigError(path, f"names no kind of site; give at least one of {', '.join(SITE_KINDS)}")
+    for site in sites:
+        if site not in SITE_KINDS:
+            raise ConfigError(path, f"unknown kind of site {site!r}{nearest(site, SITE_KINDS)}")
+    if len(set(sites)) < len(sites):
+        raise ConfigError(path, f"names a kind of site twice: {', '.join(sites)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectionConfig:
+    """What is measured, on how much text."""
+
+    sites: tuple[SiteKind, ...] = SITE_KINDS
+    """Kinds of sites: ffn, v (with o columns), q, k."""
+    window_tokens: int = 128
+    """Tokens of a window; Imp grows with it, so all languages share it."""
+    windows_per_language: int = 64
+    """Windows of each language, spread evenly over its text."""
+    top_fracs: tuple[float, ...] = (0.01, 0.03, 0.1)
+    """Shares of a kind's neurons in the whole model; counted is how often a neuron is among a window's strongest such
+    share."""
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        check_sites("sites", self.sites)
+        if self.window_tokens < 2:
+            raise ConfigError(
+                "window_tokens", f"{self.window_tokens} is too short to attend; at least 2 tokens are needed"
+            )
+        if self.windows_per_language < 2:
+            raise ConfigError(
+                "windows_per_language", f"{self.windows_per_language} is below 2 (one even, one odd window)"
+            )
+        if not self.top_fracs or not all(0 < frac <= 1 for frac in self.top_fracs):
+            raise ConfigError("top_fracs", f"{self.top_fracs} must name shares above 0 and at most 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectionConfig:
+    """Which neurons belong to a language."""
+
+    method: Literal["plnd", "lape", "random_matched", "random", "shared"] = "plnd"
+    """plnd: importance (arXiv 2402.18815); lape: activation entropy (arXiv 2402.16438), ffn only; random_matched: as
+    many as plnd in each layer and site; random: as many in each kind of site, any layer; shared: the strongest in the
+    language where they are weakest, the same set for all."""
+    sites: tuple[SiteKind, ...] = SITE_KINDS
+    """Kinds of sites: ffn, v, q, k; each has a ranking and a budget of its own, since their scores have different
+    units."""
+    top_frac: float = 0.02
+    """Budget: share of a kind's neurons, all layers together, that one language gets (lape: share of lowest
+    entropies); 0: none, all that pass the threshold."""
+    threshold: float = 0.0
+    """eps: a neuron is active in a window if Imp >= eps; 0: no threshold, the budget alone decides. Units of Imp, so
+    it suits `sites` of one kind."""
+    tau: float = 0.95
+    """Share of a language's windows in which an active neuron must reach the threshold; 1 is the paper's rule,
+    destroyed by one outlier."""
+    specificity: Literal["rank", "minus"] = "rank"
+    """rank: order by a language's score in excess of the strongest other language; minus: drop what is active in
+    others too."""
+    minus_min_languages: int = 1
+    """minus: a neuron active in at least this many other languages is not specific; 1 is the strict rule."""
+    lape_quantile: float = 0.95
+    """lape: a neuron belongs to the languages whose activation probability is above this quantile of all
+    probabilities."""
+    max_share: float = 0.5
+    """A set with more of a kind's neurons than this share is refused as nearly everything."""
+    seed: int = 0
+    """Of the random controls."""
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        check_sites("sites", self.sites)
+        for name, low, high in (("top_frac", 0, 1), ("tau", 0, 1), ("lape_quantile", 0, 1), ("max_share", 0, 1)):
+            if not low <= getattr(self, name) <= high:
+                raise ConfigError(name, f"{getattr(self, name)} is outside [{low}, {high}]")
+        if self.threshold < 0:
+            raise ConfigError("threshold", f"{self.threshold} is negative; Imp is a norm, use 0 for no threshold")
+        if not self.threshold and not self.top_frac:
+            raise ConfigError("top_frac", "0 with threshold 0 selects everything; give a budget, a threshold or both")
+        if self.minus_min_languages < 1:
+            raise ConfigError(
+                "minus_min_languages", f"{self.minus_min_languages} is below 1, which would drop all neurons"
+            )
+        if self.method == "lape" and tuple(self.sites) != ("ffn",):
+            raise ConfigError(
+                "sites", f"lape counts open gates, which only ffn has, not {', '.join(self.sites)}: set sites to [ffn]"
+            )
+        if self.method in ("lape", "shared") and not self.top_frac:
+            raise ConfigError("top_frac", f"0 is no budget; method {self.method} needs one")

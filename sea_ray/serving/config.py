@@ -1,0 +1,42 @@
+"""Where and how a checkpoint is served."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sea_ray.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServingConfig:
+    """One application on Ray Serve; loopback and a key by default."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on; anything but loopback exposes the service to the network."""
+    port: int = 0
+    """Port; 0 takes a free one."""
+    model_name: str = "sea-ray"
+    """Name that the model answers to."""
+    num_replicas: int = 1
+    """Processes that each hold the model."""
+    max_concurrent_requests: int = 64
+    """Requests in one replica at a time; more wait."""
+    max_batch: int = 64
+    """Sequences of one forward pass."""
+    max_new_tokens: int = 1024
+    """Most tokens that one request may generate."""
+    max_body_bytes: int = 8 << 20
+    """Longer request bodies are refused."""
+    threads: int = 1
+    """Torch threads of a replica; 0 leaves it to torch."""
+    cpus_per_replica: float = 0.5
+    """Ray's count for one replica."""
+    gpus_per_replica: float = 0.0
+    """GPUs of one replica."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port < 65536:
+            raise ConfigError("port", f"{self.port} is not a port; 1-65535, or 0 for any free one")
+        for name in ("num_replicas", "max_concurrent_requests", "max_batch", "max_new_tokens", "max_body_bytes"):
+            if getattr(self, name) < 1:
+                raise ConfigError(name, f"{getattr(self, name)} is below 1")

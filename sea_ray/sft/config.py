@@ -1,0 +1,1 @@
+from sea_ray.sft.stages import SftConfig

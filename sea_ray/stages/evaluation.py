@@ -1,0 +1,83 @@
+"""All figures of one model: languages are shared out over shards, items are the same for every model."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from sea_ray.corpus.documents import Documents
+from sea_ray.demo import World
+from sea_ray.evaluation.demo_suite import demo_number_words, demo_suite
+from sea_ray.evaluation.figures import EvalReport
+from sea_ray.evaluation.generator import Generator
+from sea_ray.evaluation.items import Suite, TextItem
+from sea_ray.evaluation.local import LocalGenerator
+from sea_ray.evaluation.remote import HttpGenerator
+from sea_ray.evaluation.suite import evaluate
+from sea_ray.execution import StageContext
+from sea_ray.safety.refusals import RefusalDetector
+from sea_ray.stages.configs import EvaluationStage
+from sea_ray.training.checkpoint import Checkpoint
+
+
+def make_generator(context: StageContext, checkpoint: Checkpoint) -> Generator:
+    """Return the model behind its endpoint if the stage has one, else in this process."""
+    tokenizer = checkpoint.load_tokenizer()
+    if context.endpoint is None:
+        return LocalGenerator(checkpoint.load_model(), tokenizer)
+    return HttpGenerator(context.endpoint["url"], context.endpoint["api_key"], context.endpoint["model"], tokenizer,
+                         max_tokens=checkpoint.max_tokens())
+
+
+def make_suite(config: EvaluationStage, documents: Documents, languages: tuple[str, ...]) -> Suite:
+    """Return the held-out items of some languages: the corpus' test documents and the demo world's test questions."""
+    own = replace(config.evaluation, languages=languages)
+    suite = demo_suite(World(config.world_seed, config.languages), own)
+    texts = tuple(TextItem(language=code, text=text) for code in languages
+                  for text in documents.texts[code]["test"][:config.evaluation.texts])
+    return replace(suite, texts=texts)
+
+
+def evaluate_shard(context: StageContext) -> Mapping[str, Any]:
+    """Write the report of this shard's languages."""
+    config: EvaluationStage = context.config
+    languages = tuple(code for code in config.evaluation.languages if code in config.languages)
+    mine = languages[context.shard::context.num_shards]
+    if mine:
+        checkpoint = Checkpoint.load(context.parents["model"])
+        documents = Documents.load(context.parents["corpus"] / "documents")
+        world = World(config.world_seed, config.languages)
+        report = evaluate(make_generator(context, checkpoint), make_suite(config, documents, mine),
+                          replace(config.evaluation, languages=mine), RefusalDetector().is_refusal, model=config.model,
+                          number_words=demo_number_words(world, mine), tracker=context.tracker)
+        report.save(context.folder)
+    return {}
+
+
+def join_shards(context: StageContext) -> Mapping[str, Any]:
+    """Join the shards' reports in the languages' order; facts: the means over languages."""
+    config: EvaluationStage = context.config
+    parts = sorted(part for part in context.folder.glob("shard-*"))
+    reports = [EvalReport.load(part) for part in parts if (part / "report.json").exists()]
+    for part in parts:
+        shutil.rmtree(part)
+    order = {code: place for place, code in enumerate(config.languages)}
+    figures = sorted((figure for report in reports for figure in report.figures),
+                     key=lambda figure: (figure.task, figure.metric, order[figure.language]))
+    details = sorted((detail for report in reports for detail in report.details),
+                     key=lambda detail: (detail.task, order[detail.language], detail.item))
+    settings = {**reports[0].settings, "languages": list(config.languages),
+                "seconds": [report.settings["seconds"] for report in reports]}
+    joined = EvalReport(model=config.model, figures=tuple(figures), settings=settings, details=tuple(details))
+    joined.save(context.folder)
+    return {f"{task}/{metric}": mean(joined, task, metric)
+            for task, metric in dict.fromkeys((figure.task, figure.metric) for figure in figures)}
+
+
+def mean(report: EvalReport, task: str, metric: str) -> float:
+    """Return the unweighted mean of a metric over its languages."""
+    values = [figure.value for figure in report.of(task, metric).values()]
+    return sum(values) / len(values)
+

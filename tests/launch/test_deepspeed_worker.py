@@ -1,0 +1,112 @@
+"""Two real gloo ranks under DeepSpeed train what one process of plain torch trains, run after run."""
+
+import copy
+import pickle
+import socket
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from sea_ray.errors import MachineError
+from sea_ray.launch.deepspeed_worker import DeepSpeedWorker
+from sea_ray.neurons.sets import NeuronSet
+from sea_ray.tracking import NullTracker
+from sea_ray.training.config import ExecutionConfig, ModelConfig, TrainConfig
+from sea_ray.training.engine import SoloWorker
+from sea_ray.training.loop import train
+from sea_ray.training.mixture import Mixture
+from sea_ray.training.model import new_model
+from sea_ray.training.neuron_training import train_neurons
+from sea_ray.training.sequences import pack_corpus
+
+CONFIG = TrainConfig(steps=6, batch_sequences=8, sequence_tokens=16, learning_rate=3e-3, weight_decay=0.1, micro_batch=2)
+NEURON_CONFIG = TrainConfig(steps=6, batch_sequences=8, sequence_tokens=16, learning_rate=3e-3)
+NEURONS = NeuronSet(language="th", indices={("ffn", 0): np.array([1, 5]), ("v", 1): np.array([3])})
+VOCAB = 4000  # 128,000 embedding values: above the size that ZeRO-3 leaves whole
+
+
+def toy():
+    model = new_model(ModelConfig(d_model=32, num_layers=2, d_mlp=48, max_position=64), VOCAB, seed=3, eos_id=0)
+    tokens = np.random.default_rng(0).integers(0, 60, 800)
+    sources = {"th": pack_corpus(tokens[:400], 0, 16), "vi": pack_corpus(tokens[400:], 0, 16)}
+    sizes = {name: part.num_sequences for name, part in sources.items()}
+    return model, sources, Mixture(sizes, {"th": 0.3, "vi": 0.7}, 0, None, CONFIG.total_samples)
+
+
+def rank_main(rank, port, stages, folder):
+    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    results = []
+    for stage in stages:
+        worker = DeepSpeedWorker(ExecutionConfig(num_workers=2, engine="deepspeed", zero_stage=stage, device="cpu"))
+        model, sources, mixture = toy()
+        pack, neuron_report, proof = train_neurons(model, NEURONS, sources["th"], NEURON_CONFIG, worker, NullTracker())
+        report = train(model, sources, mixture, CONFIG, worker, NullTracker())
+        results.append({
+            "stage": stage, "losses": report.losses, "neuron_losses": neuron_report.losses, "holds": proof.holds,
+            "setup": [neuron_report.setup_seconds, report.setup_seconds], "engine": dict(report.engine),
+            "weights": {name: p.detach().numpy().copy() for name, p in model.named_parameters()},
+            "deltas": {name: delta.values for name, delta in pack.deltas.items()},
+            "says": worker.broadcast(f"rank {rank}")})
+    (folder / f"{rank}.pickle").write_bytes(pickle.dumps(results))
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ranks")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    mp.spawn(rank_main, args=(port, (1, 0, 2, 3), folder), nprocs=2)
+    return {rank: pickle.loads((folder / f"{rank}.pickle").read_bytes()) for rank in range(2)}
+
+
+@pytest.fixture(scope="module")
+def alone():
+    torch.set_num_threads(1)
+    model, sources, mixture = toy()
+    pack, neuron_report, _ = train_neurons(copy.deepcopy(model), NEURONS, sources["th"], NEURON_CONFIG,
+                                           SoloWorker("cpu"), NullTracker())
+    report = train(model, sources, mixture, CONFIG, SoloWorker("cpu"), NullTracker())
+    return {"losses": report.losses, "neuron_losses": neuron_report.losses, "deltas": pack.deltas,
+            "weights": {name: p.detach().numpy() for name, p in model.named_parameters()}}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", range(4), ids=["zero1", "zero0", "zero2", "zero3"])
+def test_every_zero_stage_equals_one_process_of_plain_torch(ranks, alone, place):
+    for results in ranks.values():
+        found = results[place]
+        assert found["losses"] == pytest.approx(alone["losses"], rel=1e-5)
+        assert found["neuron_losses"] == pytest.approx(alone["neuron_losses"], rel=1e-5)
+        assert found["holds"]
+        for name, values in alone["weights"].items():
+            np.testing.assert_allclose(found["weights"][name], values, atol=2e-4, err_msg=name)
+        for name, delta in alone["deltas"].items():
+            np.testing.assert_allclose(found["deltas"][name], delta.values, atol=2e-4, err_msg=name)
+
+
+@pytest.mark.slow
+def test_runs_follow_each_other_in_one_group_within_a_second_of_set_up(ranks):
+    for results in ranks.values():
+        after_the_first = [seconds for result in results for seconds in result["setup"]][1:]
+        assert max(after_the_first[:5]) < 1  # ZeRO 0, 1 and 2
+
+
+@pytest.mark.slow
+def test_both_ranks_end_with_the_same_bytes_and_say_what_ran(ranks):
+    for first, second in zip(ranks[0], ranks[1], strict=True):
+        for name, values in first["weights"].items():
+            assert np.array_equal(values, second["weights"][name]), name
+        assert first["says"] == second["says"] == "rank 0"
+        assert first["engine"]["engine"] == "deepspeed"
+        assert first["engine"]["zero_stage"] == first["stage"]
+
+
+def test_without_a_process_group_the_reason_is_named():
+    with pytest.raises(MachineError, match=r"execution\.engine=torch|process group"):
+        DeepSpeedWorker(ExecutionConfig(engine="deepspeed"))

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from sea_ray.errors import ConfigError
+from sea_ray.languages import LANGUAGES
+from sea_ray.report import PARTS, Example, FigureRow, ReportData, TrialRow, render, write_report
+
+VOID = {"meta", "link", "br"}
+
+
+class Walk(HTMLParser):
+    """Follows the elements of a page and fails where they don't nest."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[tuple[str, str]] = []
+        self.feed(page)
+        self.close()
+        assert not self.open, f"never closed: {self.open}"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open, f"</{tag}> without a beginning"
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words.append((self.open[-1] if self.open else "", data))
+
+    @property
+    def text(self) -> str:
+        return "\n".join(word for tag, word in self.words if tag != "style")
+
+
+def test_elements_nest(full: ReportData) -> None:
+    walk = Walk(render(full))
+    assert [tag for tag, _ in walk.tags].count("main") == 1
+    assert [tag for tag, _ in walk.tags].count("svg") >= 8
+
+
+def test_nothing_is_requested_from_outside_and_no_script_runs(full: ReportData) -> None:
+    page = render(full)
+    walk = Walk(page)
+    assert not {"script", "iframe", "img", "object", "embed"} & {tag for tag, _ in walk.tags}
+    links = [values[name] for _, values in walk.tags for name in ("href", "src", "action") if name in values]
+    assert all(link.startswith(("#", "data:")) for link in links)
+    assert not re.search(r"https?://|@import|url\(", page)
+    assert not any(name.startswith("on") for _, attributes in walk.tags for name in attributes)
+
+
+def test_contents_point_at_sections(full: ReportData) -> None:
+    tags = Walk(render(full)).tags
+    anchors = {attributes["href"][1:] for tag, attributes in tags if tag == "a"}
+    assert anchors == {attributes["id"] for _, attributes in tags if "id" in attributes}
+
+
+def test_user_text_is_escaped_wherever_it_stands(full: ReportData, figure_row: Callable[..., FigureRow]) -> None:
+    attack = "<script>alert('x')</script>\"&"
+    example = Example(language="en", kind=attack, prompt=attack, reference=attack, answers={attack: attack})
+    failed = TrialRow(point={attack: attack}, error=attack)
+    sweep = dataclasses.replace(full.sweeps[0], name=attack, trials=(*full.sweeps[0].trials, failed))
+    page = render(dataclasses.replace(
+        full, title=attack, experiment=attack, question=attack, winner=attack, found=(attack,), config=attack,
+        command=attack, versions={attack: attack}, examples=(example,), sweeps=(sweep,),
+        figures=(figure_row(attack, attack, 0.5, task=attack, metric=attack),), notes={"figures": attack}))
+    walk = Walk(page)
+    assert "script" not in {tag for tag, _ in walk.tags}
+    assert walk.text.count(attack) >= 15
+
+
+def test_control_characters_and_lone_surrogates_can_be_written(full: ReportData, tmp_path: Path) -> None:
+    example = Example(language="th", kind="fact", prompt="a\x00b", reference="", answers={"base": "\ud800\x1b"})
+    write_report(dataclasses.replace(full, examples=(example,)), tmp_path / "new" / "report.html")
+    page = (tmp_path / "new" / "report.html").read_text(encoding="utf-8")
+    assert "a␀b" in page
+    assert not re.search(r"[\x00-\x08\x0b-\x1f]", page)
+    assert [file.name for file in (tmp_path / "new").iterdir()] == ["report.html"]
+
+
+def test_every_language_is_shown_in_its_script_with_its_tag(full: ReportData, prompts: dict[str, str]) -> None:
+    walk = Walk(render(full))
+    for code, prompt in prompts.items():
+        assert prompt in walk.text, code
+        assert LANGUAGES[code].native_name in walk.text, code
+    tags = {attributes.get("lang") for tag, attributes in walk.tags if tag == "td"}
+    assert {"my", "km", "lo", "th", "ta", "zh-Hans", "fil"} <= tags
+
+
+def test_what_was_not_run_is_said_with_its_reason() -> None:
+    text = Walk(render(ReportData(experiment="half", made_at="today", missing={"gate": "No model won."}))).text
+    assert "Not run. No model won." in text
+    assert text.count("Not run.") == len(PARTS) - 1
+    assert "No findings were stated." in text
+
+
+def test_each_part_alone_makes_a_page(full: ReportData) -> None:
+    for field in dataclasses.fields(ReportData):
+        Walk(render(ReportData(**{"experiment": "e", "made_at": "t", field.name: getattr(full, field.name)})))
+
+
+def test_a_part_that_ran_in_part_keeps_its_figures_and_says_so(full: ReportData) -> None:
+    text = Walk(render(dataclasses.replace(full, missing={"figures": "SFT ran out of time."}))).text
+    assert "In part not run: SFT ran out of time." in text
+    assert "exam, accuracy" in text
+
+
+def test_an_unknown_part_is_refused_with_the_nearest_name() -> None:
+    with pytest.raises(ConfigError, match="did you mean gate"):
+        ReportData(experiment="e", made_at="t", missing={"gates": "typo"})
+
+
+def test_few_items_are_marked(full: ReportData) -> None:
+    cells = re.findall(r'<td class="num[^"]*">.*?</td>', render(full))
+    few = [cell for cell in cells if "n 20<" in cell]
+    assert len(few) == 2
+    assert all("†" in cell for cell in few)
+    assert not any("†" in cell for cell in cells if "n 100<" in cell)
+
+
+def test_the_failed_trial_the_broken_limit_and_the_failed_gate_are_said(full: ReportData) -> None:
+    text = Walk(render(full)).text
+    assert "selects nearly all neurons" in text
+    assert "breaks a limit" in text
+    assert "too many refusals in 'th'" in text
+
+
+def test_figures_that_are_not_finite_leave_no_broken_picture(
+        full: ReportData, figure_row: Callable[..., FigureRow]) -> None:
+    nan, inf = float("nan"), float("inf")
+    trials = (TrialRow(point={"a": 1}, figures={"gain": nan, "harm": inf}), *full.sweeps[0].trials)
+    page = render(dataclasses.replace(
+        full, figures=(figure_row("base", "th", nan), *full.figures),
+        bits=(dataclasses.replace(full.bits[0], before=0.0, after=nan), *full.bits[1:]),
+        sweeps=(dataclasses.replace(full.sweeps[0], trials=trials),
+                dataclasses.replace(full.sweeps[1], trials=(TrialRow(point={"a": 1}, figures={"score": nan}),)))))
+    Walk(page)
+    assert not re.search(r'="(nan|inf|-inf)"|[" ,](nan|inf),', page)
+
+
+def test_the_page_of_twelve_languages_is_small(full: ReportData) -> None:
+    assert len(render(full).encode()) < 500_000
