@@ -24,18 +24,26 @@ import fsspec
 from sea_ray.errors import MachineError
 
 RECORD = "record.json"
+NOT_IDENTITY = {"identity": False}
+"""Metadata of a config field that says how or where, not what: it stays out of every fingerprint."""
 
 
-def plain(value: object) -> Any:
-    """Return a value as JSON types: dataclasses become mappings, tuples lists, sets sorted lists."""
+def plain(value: object, *, identity: bool = False) -> Any:
+    """Return a value as JSON types: dataclasses become mappings, tuples lists, sets sorted lists.
+
+    Args:
+        value: anything made of these.
+        identity: leave out the dataclass fields that are marked NOT_IDENTITY.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {field.name: plain(getattr(value, field.name), identity=identity) for field in dataclasses.fields(value)
+                if not identity or field.metadata.get("identity", True)}
     if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(key): plain(item, identity=identity) for key, item in value.items()}
     if isinstance(value, set | frozenset):
-        return sorted(plain(item) for item in value)
+        return sorted(plain(item, identity=identity) for item in value)
     if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
+        return [plain(item, identity=identity) for item in value]
     if isinstance(value, Path):
         return str(value)
     return value.item() if hasattr(value, "item") and not isinstance(value, str) else value
@@ -43,7 +51,7 @@ def plain(value: object) -> Any:
 
 def fingerprint(value: object) -> str:
     """Return 16 hexadecimal digits of the SHA-256 of a value's canonical JSON."""
-    text = json.dumps(plain(value), sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    text = json.dumps(plain(value, identity=True), sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -7,9 +7,8 @@ Where it is computed is the platform's business, what it is made of is in `sea_r
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sea_ray import plan
@@ -69,10 +68,12 @@ def run_experiment(config: ExperimentConfig, platform: Platform) -> Experiment:
                 for name in config.neurons.controls}
     merged = platform.run(plan.merged(base, packs))
 
-    mixes = sweep(best, config.sweep.mixes, platform, "sft", lambda point: plan.sft(point, merged))
+    conversations = platform.run(plan.conversations(config, corpus))
+    mixes = sweep(best, config.sweep.mixes, platform, "sft", lambda point: plan.sft(point, merged, conversations))
     best = _with_point(best, mixes.winner.point)
     winner = _artifact(mixes)
-    without_safety = platform.run(plan.sft(best, merged, with_safety=False))
+    unsafe_data = platform.run(plan.conversations(config, corpus, with_safety=False))
+    without_safety = platform.run(replace(plan.sft(best, merged, unsafe_data), name="control/without_safety"))
 
     evaluations = {name: platform.run(plan.evaluation(best, name, model, corpus)) for name, model in (
         ("base", base), ("neuron-trained", merged), ("SFT without safety", without_safety))}
@@ -97,7 +98,7 @@ def sweep(config: ExperimentConfig, search: SweepConfig, platform: Platform, nam
     for point in search.points():
         stage = stage_of(_with_point(config, point))
         label = ",".join(f"{path.rpartition('.')[2]}={value}" for path, value in point.items())
-        trials.append((point, dataclasses.replace(stage, name=f"{name}/{label}")))
+        trials.append((point, replace(stage, name=f"{name}/{label}")))
     return choose(search, platform.sweep(name, trials))
 
 
@@ -120,4 +121,4 @@ def _evaluate_served(config: ExperimentConfig, winner: Artifact, corpus: Artifac
     if found is not None:
         return found
     with platform.serving(winner, config.serving) as endpoint:
-        return platform.run(dataclasses.replace(stage, endpoint=plain(endpoint)))
+        return platform.run(replace(stage, endpoint=plain(endpoint)))

@@ -9,14 +9,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal
 
-from sea_ray.artifacts import Artifact, digest_file
+from sea_ray.artifacts import Artifact
 from sea_ray.config import ExperimentConfig
 from sea_ray.corpus.sources import input_digests
 from sea_ray.execution import Stage
 
 VERSIONS: dict[str, int] = {
-    "corpus": 1, "base": 1, "detection": 1, "neurons": 1, "continued_pretraining": 1, "merged": 1, "sft": 1,
-    "evaluation": 1, "gate": 1,
+    "corpus": 1, "base": 1, "detection": 1, "neurons": 1, "continued_pretraining": 1, "merged": 1,
+    "conversations": 1, "sft": 1, "evaluation": 1, "gate": 1,
 }
 
 
@@ -83,20 +83,31 @@ def merged(base: Artifact, neurons: Artifact) -> Stage:
                  parents={"base": base, "neurons": neurons}, version=VERSIONS["merged"])
 
 
-def sft(config: ExperimentConfig, start: Artifact, *, with_safety: bool = True) -> Stage:
+def conversations(config: ExperimentConfig, corpus: Artifact, *, with_safety: bool = True) -> Stage:
+    """Packed conversations of both stages of fine-tuning; every mix of the sweep draws from them."""
+    from sea_ray.sft.stages import input_digests as sft_digests
+    from sea_ray.stages.configs import ConversationsStage
+
+    tuning = config.sft
+    data = replace(tuning.data, with_safety=with_safety)
+    stage = ConversationsStage(
+        data=data, languages=config.corpus.languages, world_seed=config.corpus.demo.world_seed,
+        sequence_tokens={"broad": tuning.broad.sequence_tokens, "high_quality": tuning.high_quality.sequence_tokens})
+    return Stage(kind="conversations", name="conversations" if with_safety else "conversations/without_safety",
+                 function="sea_ray.stages.sft:build_conversations", config=stage, parents={"corpus": corpus},
+                 inputs=sft_digests(tuning.data), version=VERSIONS["conversations"])
+
+
+def sft(config: ExperimentConfig, start: Artifact, conversations: Artifact) -> Stage:
     """Both stages of fine-tuning on one language mix: one trial of the mix sweep."""
-    from sea_ray.sft.stages import input_files
     from sea_ray.stages.configs import SftStage
 
     tuning = config.sft
     weights = tuning.mixes[tuning.mix]
-    stage = SftStage(data=replace(tuning.data, with_safety=with_safety), broad=tuning.broad,
-                     high_quality=tuning.high_quality, max_epochs=tuning.max_epochs, languages=config.corpus.languages,
-                     weights={code: weights.get(code, 0.0) for code in config.corpus.languages},
-                     world_seed=config.corpus.demo.world_seed)
-    return Stage(kind="sft", name="sft" if with_safety else "control/without_safety", config=stage, place="group",
-                 function="sea_ray.stages.sft:build", parents={"start": start}, inputs={str(file): digest_file(file) for file in input_files(tuning.data)},
-                 version=VERSIONS["sft"])
+    stage = SftStage(broad=tuning.broad, high_quality=tuning.high_quality, max_epochs=tuning.max_epochs,
+                     weights={code: weights.get(code, 0.0) for code in config.corpus.languages})
+    return Stage(kind="sft", name="sft", config=stage, place="group", function="sea_ray.stages.sft:build",
+                 parents={"start": start, "conversations": conversations}, version=VERSIONS["sft"])
 
 
 def evaluation(config: ExperimentConfig, name: str, model: Artifact, corpus: Artifact) -> Stage:

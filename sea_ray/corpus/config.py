@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from sea_ray.artifacts import NOT_IDENTITY
 from sea_ray.errors import ConfigError
 from sea_ray.languages import LANGUAGES, language
 
@@ -68,7 +69,7 @@ class CorpusConfig:
     """ISO codes, in the order of all tables."""
     demo: DemoSource = field(default_factory=DemoSource)
     """Used when source is demo."""
-    root: str | None = None
+    root: str | None = field(default=None, metadata=NOT_IDENTITY)
     """Folder or fsspec URL above the globs of `paths`; not part of the corpus' identity."""
     paths: Mapping[str, tuple[FileSource, ...]] = field(default_factory=dict)
     """Language -> its files; used when source is files."""

@@ -16,7 +16,7 @@ from sea_ray.evaluation.figures import Detail, Figure, bootstrap, proportion
 from sea_ray.evaluation.generator import Generator
 from sea_ray.evaluation.items import NumberItem, TranslationItem
 from sea_ray.evaluation.number_reading import read_number
-from sea_ray.evaluation.tasks import TaskResult, ask, by_language
+from sea_ray.evaluation.tasks import TaskResult, ask, grouped
 
 NumberWords = Mapping[str, Mapping[str, int]]
 """Language -> number word -> value."""
@@ -36,11 +36,11 @@ def evaluate_arithmetic(
     """
     figures, details = [], []
     answers = ask(generator, [item.prompt for item in items], config)
-    for code, pairs in by_language(items, answers).items():
+    for (task, code), pairs in grouped(items, answers).items():
         hits = [read_number(answer, code, (words or {}).get(code)) == item.answer for item, answer in pairs]
-        figures.append(proportion("arithmetic", "exact_match", code, hits, higher_is_better=True))
+        figures.append(proportion(task, "exact_match", code, hits, higher_is_better=True))
         details += [
-            Detail(task="arithmetic", language=code, item=number, prompt=item.prompt, response=answer, score=float(hit))
+            Detail(task=task, language=code, item=number, prompt=item.prompt, response=answer, score=float(hit))
             for number, ((item, answer), hit) in enumerate(zip(pairs, hits, strict=True))
         ]
     return TaskResult(figures, details)
@@ -52,16 +52,16 @@ def evaluate_translation(
     """Measure chrF (sacrebleu's default, chrF2) from and into English; the bootstrap draws sentences."""
     figures, details = [], []
     answers = ask(generator, [item.prompt for item in items], config)
-    for code, pairs in by_language(items, answers).items():
+    for (task, code), pairs in grouped(items, answers).items():
         for direction in DIRECTIONS:
             chosen = [(item, answer) for item, answer in pairs if item.direction == direction]
             if chosen:
                 hypotheses = [answer for _, answer in chosen]
                 figures.append(
-                    _chrf_figure(code, direction, hypotheses, [item.reference for item, _ in chosen], config)
+                    _chrf_figure(task, code, direction, hypotheses, [item.reference for item, _ in chosen], config)
                 )
         details += [
-            Detail(task="translation", language=code, item=number, prompt=item.prompt, response=answer,
+            Detail(task=task, language=code, item=number, prompt=item.prompt, response=answer,
                    score=CHRF().sentence_score(answer, [item.reference]).score)
             for number, (item, answer) in enumerate(pairs)
         ]  # fmt: skip
@@ -69,7 +69,7 @@ def evaluate_translation(
 
 
 def _chrf_figure(
-    code: str, direction: str, hypotheses: Sequence[str], references: Sequence[str], config: EvaluationConfig
+    task: str, code: str, direction: str, hypotheses: Sequence[str], references: Sequence[str], config: EvaluationConfig
 ) -> Figure:
     metric = CHRF()
     # sacrebleu's own bootstrap loops in Python; its per-sentence counts add up, so ours is one matrix product.
@@ -77,7 +77,7 @@ def _chrf_figure(
     low, high = bootstrap(counts, chrf, config.bootstrap_samples, config.seed)
     value = metric.corpus_score(list(hypotheses), [list(references)]).score
     return Figure(
-        task="translation", metric=f"chrf_{direction}", language=code, value=value, n=len(hypotheses),
+        task=task, metric=f"chrf_{direction}", language=code, value=value, n=len(hypotheses),
         low=low, high=high, higher_is_better=True,
     )  # fmt: skip
 

@@ -110,7 +110,7 @@ def _sib200(folder: Path, code: str) -> Iterator[TextItem]:
     path = folder / f"{language(code).flores}.tsv"
     if path.exists():
         for line, row in _rows(path):
-            yield TextItem(language=code, text=_get(row, path, line, "text"))
+            yield TextItem(language=code, text=_get(row, path, line, "text"), task="sib200")
 
 
 def _global_mmlu(folder: Path, code: str) -> Iterator[ExamQuestion]:
@@ -123,6 +123,7 @@ def _global_mmlu(folder: Path, code: str) -> Iterator[ExamQuestion]:
             yield ExamQuestion(
                 language=code, question=_get(row, path, line, "prompts", 0, "question"), options=options,
                 answer_index=_MMLU_LABELS[label], kind=str(row.get("metadata", {}).get("subject_category", "")),
+                task="global_mmlu",
             )  # fmt: skip
 
 
@@ -149,7 +150,7 @@ def _m3exam(folder: Path, code: str) -> Iterator[ExamQuestion]:
         bare = tuple(_OPTION_MARK.sub("", str(option)) for option in options)
         yield ExamQuestion(
             language=code, question=_get(row, path, number, "question_text"), options=bare, answer_index=place,
-            kind=str(row.get("subject", "")),
+            kind=str(row.get("subject", "")), task="m3exam",
         )  # fmt: skip
 
 
@@ -161,9 +162,10 @@ def _mgsm(folder: Path, code: str) -> Iterator[NumberItem]:
     for line, text in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         question, _, answer = text.rpartition("\t")
         try:
-            yield NumberItem(language=code, prompt=question, answer=Decimal(answer.replace(",", "").strip()))
+            value = Decimal(answer.replace(",", "").strip())
         except InvalidOperation as error:
             raise DataError(f"{answer!r} is no number; a row is question TAB number", file=path, line=line) from error
+        yield NumberItem(language=code, prompt=question, answer=value, task="mgsm")
 
 
 def _multijail(path: Path, code: str) -> Iterator[SafetyItem]:

@@ -18,9 +18,9 @@ class EvaluationConfig:
     languages: tuple[str, ...] = tuple(LANGUAGES)
     """Languages of the items."""
     tasks: tuple[str, ...] = TASKS
-    """Any of text, exam, arithmetic, translation, refusal, safety."""
-    items: int = 40
-    """Items per language and task (safety: per kind); an even number keeps two-sided tasks in balance."""
+    """Any of text, exam, arithmetic, translation, refusal, safety; benchmarks belong to the task that they are like."""
+    items: int = 60
+    """Items per language and task (safety: per kind); of two-sided tasks half on each side, so that 60 gives 30."""
     texts: int = 100
     """Held-out documents per language for bits per byte."""
     max_new_tokens: int = 48

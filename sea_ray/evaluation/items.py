@@ -13,6 +13,8 @@ class TextItem:
 
     language: str
     text: str
+    task: str = "text"
+    """Name of the figures: "text" for the corpus' own held-out part, or a benchmark."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +30,8 @@ class ExamQuestion:
     """What stands before the letter of an answer, in the language of the question."""
     kind: str = ""
     """Subject or type."""
+    task: str = "exam"
+    """Name of the figures: "exam", or a benchmark."""
 
     def prompt(self) -> str:
         """Return the question with its options, one per line, each after its letter."""
@@ -42,6 +46,8 @@ class NumberItem:
     language: str
     prompt: str
     answer: Decimal
+    task: str = "arithmetic"
+    """Name of the figures: "arithmetic", or a benchmark."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +60,8 @@ class TranslationItem:
     prompt: str
     """Instruction and source sentence."""
     reference: str
+    task: str = "translation"
+    """Name of the figures."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +73,8 @@ class RefusalItem:
     answerable: bool
     reference: str = ""
     """Right answer of an answerable question; "" if none is known."""
+    task: str = "refusal"
+    """Name of the figures."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +86,11 @@ class SafetyItem:
     unsafe: bool
     kind: str = "general"
     """Group that is reported on its own: "general", "culture" or the name of a benchmark."""
+
+    @property
+    def task(self) -> str:
+        """Name of the figures."""
+        return f"safety_{self.kind}"
 
 
 Item = TextItem | ExamQuestion | NumberItem | TranslationItem | RefusalItem | SafetyItem

@@ -141,5 +141,5 @@ def _target_logprobs(
         logits_NV = head(part_ND).float()
         chosen = logits_NV.gather(1, target[:, None]).squeeze(1)
         logprobs.append(chosen - logits_NV.logsumexp(1))
-        greedy.append(chosen >= logits_NV.amax(1))
+        greedy.append(logits_NV.argmax(1) == target)
     return torch.cat(logprobs), torch.cat(greedy)

@@ -26,11 +26,11 @@ class TaskResult:
     details: list[Detail]
 
 
-def by_language(items: Sequence[ItemT], answers: Sequence[AnswerT]) -> dict[str, list[tuple[ItemT, AnswerT]]]:
-    """Return language -> items with their answers, in order."""
-    groups: dict[str, list[tuple[ItemT, AnswerT]]] = {}
+def grouped(items: Sequence[ItemT], answers: Sequence[AnswerT]) -> dict[tuple[str, str], list[tuple[ItemT, AnswerT]]]:
+    """Return (task, language) -> items with their answers, in order: what a figure is made of."""
+    groups: dict[tuple[str, str], list[tuple[ItemT, AnswerT]]] = {}
     for item, answer in zip(items, answers, strict=True):
-        groups.setdefault(item.language, []).append((item, answer))
+        groups.setdefault((item.task, item.language), []).append((item, answer))
     return groups
 
 
@@ -48,7 +48,7 @@ def evaluate_texts(generator: Generator, items: Sequence[TextItem], config: Eval
     """Measure bits per byte: -sum log2 p / UTF-8 bytes over all texts; the bootstrap draws texts."""
     figures, details = [], []
     logprobs = generator.rolling_loglikelihoods([item.text for item in items])
-    for code, pairs in by_language(items, logprobs).items():
+    for (task, code), pairs in grouped(items, logprobs).items():
         bits = [-logprob / math.log(2) for _, logprob in pairs]
         sizes = [len(item.text.encode()) for item, _ in pairs]
         low, high = bootstrap(
@@ -56,11 +56,11 @@ def evaluate_texts(generator: Generator, items: Sequence[TextItem], config: Eval
         )
         value = sum(bits) / sum(sizes)
         figures.append(
-            Figure(task="text", metric="bits_per_byte", language=code, value=value, n=len(pairs), low=low, high=high,
+            Figure(task=task, metric="bits_per_byte", language=code, value=value, n=len(pairs), low=low, high=high,
                    higher_is_better=False)
         )  # fmt: skip
         details += [
-            Detail(task="text", language=code, item=number, prompt=item.text, response="", score=bit / size)
+            Detail(task=task, language=code, item=number, prompt=item.text, response="", score=bit / size)
             for number, ((item, _), bit, size) in enumerate(zip(pairs, bits, sizes, strict=True))
         ]
     return TaskResult(figures, details)
@@ -89,11 +89,11 @@ def evaluate_exam(generator: Generator, items: Sequence[ExamQuestion], config: E
         per = 1 if config.exam_scoring == "letter" else len(continuation.encode())
         scores[owner].append(reply.logprob / per)
     figures, details = [], []
-    for code, pairs in by_language(items, [int(np.argmax(options)) for options in scores]).items():
+    for (task, code), pairs in grouped(items, [int(np.argmax(options)) for options in scores]).items():
         hits = [choice == item.answer_index for item, choice in pairs]
-        figures.append(proportion("exam", "accuracy", code, hits, higher_is_better=True))
+        figures.append(proportion(task, "accuracy", code, hits, higher_is_better=True))
         details += [
-            Detail(task="exam", language=code, item=number, prompt=item.prompt(), response=item.options[choice],
+            Detail(task=task, language=code, item=number, prompt=item.prompt(), response=item.options[choice],
                    score=float(hit))
             for number, ((item, choice), hit) in enumerate(zip(pairs, hits, strict=True))
         ]  # fmt: skip

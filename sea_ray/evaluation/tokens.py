@@ -37,17 +37,19 @@ class RequestTokens:
     def choice(self, context: str, continuation: str) -> Span:
         """Return a context and its continuation as a span that scores the continuation.
 
-        The two are encoded together, as a reader would see them, and cut where the context ends; white space at the end
-        of the context belongs to the continuation (lm-evaluation-harness cuts in the same place).
+        The two are encoded together and cut after as many tokens as the context alone has; white space at the end of
+        the context belongs to the continuation. It is the cut of lm-evaluation-harness (api/model.py, _encode_pair), so
+        that figures agree with published ones, also where a token straddles the border.
 
         Raises:
             DataError: an empty continuation, or more tokens than the context holds.
         """
         bare = context.rstrip()
         continuation = context[len(bare) :] + continuation
-        start = len(self.encode(bare)) if bare else 0
-        ids = self.encode(bare + continuation)
-        if len(ids) <= start:
+        before = self.encode(bare) if bare else []
+        start = len(before)
+        ids = [*before, *self.encode(bare + continuation)[start:]]
+        if len(ids) == start:
             raise DataError(f"the continuation {continuation!r} has no tokens of its own; nothing can be scored")
         if start == 0:
             ids, start = [self.prefix_id, *ids], 1

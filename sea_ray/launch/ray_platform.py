@@ -92,10 +92,6 @@ class RayPlatform:
             finally:
                 platform._close()
 
-    def warm_up(self) -> None:
-        """Start the worker group in the background; stages that need it wait for it."""
-        self._group.start()
-
     def _child(self, run: str) -> Tracker:
         if run not in self._children:
             self._children[run] = self.tracker.child(run)
@@ -133,6 +129,8 @@ class RayPlatform:
                 artifact = self.store.find(stage.key)
                 assert artifact is not None
             else:
+                if not stage.parents:
+                    self._group.start()  # trainings follow on a corpus: let their processes come up meanwhile
                 artifact = run_as_tasks(stage, self.store, self._queue_name, num_cpus=self.config.cpus_per_task,
                                         threads=self.config.training.threads_per_worker)
         except ray.exceptions.RayTaskError as error:

@@ -14,7 +14,7 @@ from sea_ray.artifacts import Store
 from sea_ray.errors import SeaRayError
 from sea_ray.execution import Stage, Trial
 from sea_ray.launch.run_queue import find_queue
-from sea_ray.launch.worker_group import raise_outcome
+from sea_ray.launch.worker_group import RAY_IMPORTS, raise_outcome
 
 
 def run_sweep(
@@ -53,7 +53,8 @@ def run_sweep(
 
 def _tune(name: str, trials: Sequence[tuple[Mapping[str, Any], Stage]], queue_name: str, scratch: str,
           max_concurrent: int) -> dict[str, str]:
-    from ray import tune
+    with RAY_IMPORTS:
+        from ray import tune
 
     stages = [stage for _, stage in trials]
 

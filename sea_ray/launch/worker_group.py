@@ -16,6 +16,10 @@ from sea_ray.launch.run_queue import QueueTracker, find_queue
 from sea_ray.tracking import NullTracker
 
 
+RAY_IMPORTS = threading.Lock()
+"""Held while ray.train or ray.tune is imported: two threads that import them at once find half-made modules."""
+
+
 def work(settings: dict[str, Any]) -> None:
     """Train function of every rank: take stages until told to stop.
 
@@ -81,8 +85,9 @@ class WorkerGroup:
         queue = find_queue(queue_name)
         reason = "the worker group has stopped"
         try:
-            from ray.train import FailureConfig, RunConfig, ScalingConfig
-            from ray.train.torch import TorchConfig, TorchTrainer
+            with RAY_IMPORTS:
+                from ray.train import FailureConfig, RunConfig, ScalingConfig
+                from ray.train.torch import TorchConfig, TorchTrainer
 
             TorchTrainer(
                 work,

@@ -221,8 +221,8 @@ def _watch_attention(
     seen: dict[str, Tensor] = {}
 
     def on_attention(_module: nn.Module, _inputs: object, arguments: dict[str, Any], _output: object) -> None:
-        cos_BTD, sin_BTD = arguments["position_embeddings"]
-        found["q", layer], found["k", layer] = attention_importance(seen.pop("q"), seen.pop("k"), cos_BTD, sin_BTD)
+        cos_TD, sin_TD = (x_BTD[0] for x_BTD in arguments["position_embeddings"])  # all windows start at position 0
+        found["q", layer], found["k", layer] = attention_importance(seen.pop("q"), seen.pop("k"), cos_TD, sin_TD)
 
     return [
         query.register_forward_hook(lambda _module, _inputs, output: seen.update(q=output)),

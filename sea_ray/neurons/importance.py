@@ -65,7 +65,7 @@ def value_importance(context_BTF: Tensor, gram_RRGD: Tensor) -> Tensor:
     return square_BGD.clamp_min_(0).sqrt_().flatten(1)
 
 
-def attention_importance(q_BTF: Tensor, k_BTF: Tensor, cos_BTD: Tensor, sin_BTD: Tensor) -> tuple[Tensor, Tensor]:
+def attention_importance(q_BTF: Tensor, k_BTF: Tensor, cos_TD: Tensor, sin_TD: Tensor) -> tuple[Tensor, Tensor]:
     """Return first-order Imp of q rows, [B, H * D], and of k rows, [B, G * D].
 
     Imp is the norm of the change of the causal attention probabilities, over the query heads that read the row.
@@ -73,77 +73,75 @@ def attention_importance(q_BTF: Tensor, k_BTF: Tensor, cos_BTD: Tensor, sin_BTD:
     Args:
         q_BTF: output of q_proj with its bias, F = H * D.
         k_BTF: output of k_proj with its bias, F = G * D.
-        cos_BTD, sin_BTD: rotary embedding, of which B may be 1.
+        cos_TD, sin_TD: rotary embedding; both halves of D hold the same angles.
     """
-    (num_windows, num_tokens), d_head = q_BTF.shape[:2], cos_BTD.shape[2]
+    (num_windows, num_tokens), d_head = q_BTF.shape[:2], cos_TD.shape[1]
     q_BHTD = wide(q_BTF).unflatten(2, (-1, d_head)).transpose(1, 2)
     k_BGTD = wide(k_BTF).unflatten(2, (-1, d_head)).transpose(1, 2)
     num_heads, num_groups = q_BHTD.shape[1], k_BGTD.shape[1]
     q_PTD = q_BHTD.flatten(0, 1)
     k_PTD = k_BGTD.repeat_interleave(num_heads // num_groups, 1).flatten(0, 1)
-    cos_PTD, sin_PTD = (wide(x).expand(num_windows, -1, -1).repeat_interleave(num_heads, 0) for x in (cos_BTD, sin_BTD))
+    cos_TE, sin_TE = (wide(x_TD)[:, : d_head // 2] for x_TD in (cos_TD, sin_TD))
     step = max(1, CHUNK_PROBABILITIES // num_tokens**2)
-    chunks = zip(*(x.split(step) for x in (q_PTD, k_PTD, cos_PTD, sin_PTD)), strict=True)
-    q_PD, k_PD = (torch.cat(parts) for parts in zip(*(_probability_change(*chunk) for chunk in chunks), strict=True))
+    chunks = zip(q_PTD.split(step), k_PTD.split(step), strict=True)
+    squares = [_probability_change(q, k, cos_TE, sin_TE) for q, k in chunks]
+    q_PD, k_PD = (torch.cat(parts).clamp_min_(0).div_(d_head) for parts in zip(*squares, strict=True))
     k_BGD = k_PD.view(num_windows, num_groups, -1, d_head).sum(2)
     return q_PD.sqrt_().view(num_windows, -1), k_BGD.sqrt_().flatten(1)
 
 
-def _probability_change(q_PTD: Tensor, k_PTD: Tensor, cos_PTD: Tensor, sin_PTD: Tensor) -> tuple[Tensor, Tensor]:
-    """Return Imp^2 of each q row and each k row of single heads, both [P, D].
+def _probability_change(q_PTD: Tensor, k_PTD: Tensor, cos_TE: Tensor, sin_TE: Tensor) -> tuple[Tensor, Tensor]:
+    """Return D * Imp^2 of each q row and each k row of single heads, both [P, D].
 
     Removing logits delta changes softmax probabilities A by dA_ij = -A_ij (delta_ij - m_i), m_i = sum_j A_ij delta_ij,
     to first order, so with B = A * A:  ||dA||^2 = sum_ij B_ij delta_ij^2 - 2 sum_i m_i e_i + sum_i m_i^2 sum_j B_ij,
-    e_i = sum_j B_ij delta_ij. A row before the rotation reaches its own rotated dimension by cos ("direct") and its
-    pair's by +-sin ("crossed"), so all sums over j are a few products of A and B with [T, D] matrices and no [T, T, D]
-    is ever formed.
+    e_i = sum_j B_ij delta_ij. A row before the rotation reaches its own rotated dimension by cos and its pair's by
+    +-sin, so every sum over j is a product of A or B with a [T, D] matrix, and no [T, T, D] is ever formed.
     """
-    d_head = q_PTD.shape[2]
-    sign_D = q_PTD.new_ones(d_head)
-    sign_D[d_head // 2 :] = -1
-    cross_PTD = sin_PTD * sign_D
-    rotated_q = q_PTD * cos_PTD + _swap(q_PTD * cross_PTD)
-    direct, crossed = k_PTD * cos_PTD, k_PTD * cross_PTD
-    rotated_k = direct + _swap(crossed)
-    future_IJ = torch.ones(q_PTD.shape[1], q_PTD.shape[1], dtype=torch.bool, device=q_PTD.device).triu_(1)
-    a_PIJ = (rotated_q @ rotated_k.mT).mul_(d_head**-0.5).masked_fill_(future_IJ, -torch.inf).softmax(-1)
-    a_direct, a_crossed = (a_PIJ @ torch.cat((direct, crossed), 2)).split(d_head, 2)
+    d_pair = cos_TE.shape[1]
+    q1, q2 = q_PTD.split(d_pair, 2)
+    k1, k2 = k_PTD.split(d_pair, 2)
+    q1_cos, q2_cos, q1_sin, q2_sin = q1 * cos_TE, q2 * cos_TE, q1 * sin_TE, q2 * sin_TE
+    k1_cos, k2_cos, k1_sin, k2_sin = k1 * cos_TE, k2 * cos_TE, k1 * sin_TE, k2 * sin_TE
+    turned_q1, turned_q2 = q1_cos - q2_sin, q2_cos + q1_sin
+    turned_k1, turned_k2 = k1_cos - k2_sin, k2_cos + k1_sin
+    a_PIJ = torch.cat((turned_q1, turned_q2), 2) @ torch.cat((turned_k1, turned_k2), 2).mT
+    future_IJ = torch.full(a_PIJ.shape[1:], -torch.inf, dtype=a_PIJ.dtype, device=a_PIJ.device).triu_(1)
+    a_PIJ = torch.add(future_IJ, a_PIJ, alpha=(2 * d_pair) ** -0.5, out=a_PIJ).softmax(2)
+    parts = torch.cat((k1_cos, k1_sin, k2_cos, k2_sin), 2)
+    a_k1_cos, a_k1_sin, a_k2_cos, a_k2_sin = (a_PIJ @ parts).split(d_pair, 2)
     b_PIJ = a_PIJ.square_()
-    moments = b_PIJ @ torch.cat((direct, crossed, rotated_k.square(), _pair_product(rotated_k)), 2)
-    b_direct, b_crossed, b_square, b_pair = moments.split((d_head, d_head, d_head, d_head // 2), 2)
     b_sum = b_PIJ.sum(2, keepdim=True)
+    squares = (turned_k1.square(), turned_k2.square(), turned_k1 * turned_k2)
+    moments = (b_PIJ @ torch.cat((parts, *squares), 2)).split(d_pair, 2)
+    b_k1_cos, b_k1_sin, b_k2_cos, b_k2_sin = moments[:4]
+    of_k = _second_moments(*moments[4:], cos_TE, sin_TE)
+    squares = (turned_q1.square(), turned_q2.square(), turned_q1 * turned_q2)
+    of_q = _second_moments(*(b_PIJ.mT @ torch.cat(squares, 2)).split(d_pair, 2), cos_TE, sin_TE)
 
-    a_k, b_k = a_direct + _swap(a_crossed), b_direct + _swap(b_crossed)
-    mean = cos_PTD * a_k + cross_PTD * _swap(a_k)
-    weighted = cos_PTD * b_k + cross_PTD * _swap(b_k)
-    second = (
-        cos_PTD.square() * b_square
-        + cross_PTD.square() * _swap(b_square)
-        + 2 * cos_PTD * cross_PTD * torch.cat((b_pair, b_pair), 2)
-    )
-    q_square = (q_PTD.square() * (second - 2 * mean * weighted + mean.square() * b_sum)).sum(1)
+    a_k1, a_k2 = a_k1_cos - a_k2_sin, a_k2_cos + a_k1_sin
+    b_k1, b_k2 = b_k1_cos - b_k2_sin, b_k2_cos + b_k1_sin
+    # (logits of the row, mean m_i, weighted sum e_i) of the first and the second dimension of each rotary pair
+    q_rows = ((q1, q1_cos * a_k1 + q1_sin * a_k2, q1_cos * b_k1 + q1_sin * b_k2, of_k[0]),
+              (q2, q2_cos * a_k2 - q2_sin * a_k1, q2_cos * b_k2 - q2_sin * b_k1, of_k[1]))
+    k_rows = ((k1, turned_q1 * a_k1_cos + turned_q2 * a_k1_sin, turned_q1 * b_k1_cos + turned_q2 * b_k1_sin, of_q[0]),
+              (k2, turned_q2 * a_k2_cos - turned_q1 * a_k2_sin, turned_q2 * b_k2_cos - turned_q1 * b_k2_sin, of_q[1]))
 
-    other_q = _swap(rotated_q)
-    mean = rotated_q * a_direct + other_q * a_crossed
-    weighted = rotated_q * b_direct + other_q * b_crossed
-    t_square, t_pair = (b_PIJ.mT @ torch.cat((rotated_q.square(), _pair_product(rotated_q)), 2)).split(
-        (d_head, d_head // 2), 2
-    )
-    second = (
-        direct.square() * t_square
-        + crossed.square() * _swap(t_square)
-        + 2 * direct * crossed * torch.cat((t_pair, t_pair), 2)
-    )
-    k_square = (second - 2 * mean * weighted + mean.square() * b_sum).sum(1)
-    return q_square.clamp_min_(0).div_(d_head), k_square.clamp_min_(0).div_(d_head)
+    def change(rows: tuple[tuple[Tensor, Tensor, Tensor, Tensor], ...]) -> Tensor:
+        return torch.cat([(row.square() * second + mean * (mean * b_sum - 2 * weighted)).sum(1)
+                          for row, mean, weighted, second in rows], 1)
+
+    return change(q_rows), change(k_rows)
 
 
-def _swap(x_PTD: Tensor) -> Tensor:
-    """Return each dimension's rotary pair: r + D/2 modulo D."""
-    return x_PTD.roll(x_PTD.shape[-1] // 2, -1)
+def _second_moments(first: Tensor, second: Tensor, product: Tensor, cos_TE: Tensor, sin_TE: Tensor
+                    ) -> tuple[Tensor, Tensor]:
+    """Return the second moments, [P, T, E] each, of a pair turned back by each token's angle.
 
-
-def _pair_product(x_PTD: Tensor) -> Tensor:
-    """Return the product of the two dimensions of each rotary pair, [P, T, E]."""
-    first, second = x_PTD.chunk(2, -1)
-    return first * second
+    Args:
+        first, second, product: moments of x1^2, x2^2 and x1 x2 before turning.
+        cos_TE, sin_TE: the angles.
+    """
+    cos_square, sin_square = cos_TE.square(), sin_TE.square()
+    crossed = product * (2 * cos_TE * sin_TE)
+    return (first * cos_square + second * sin_square + crossed, second * cos_square + first * sin_square - crossed)

@@ -4,7 +4,7 @@ from sea_ray.sft.conversation import Conversation, Message, conversation, from_d
 from sea_ray.sft.files import FileSource, PairSource, read_file, read_pairs, translation
 from sea_ray.sft.packing import PackedSources, pack, pack_conversations, pack_sources
 from sea_ray.sft.rendering import Rendered, render, render_all
-from sea_ray.sft.stages import REFUSAL_KINDS, SftConfig, StageConfig, build_stage_data, input_files
+from sea_ray.sft.stages import REFUSAL_KINDS, SftConfig, StageConfig, build_stage_data, input_digests
 
 __all__ = [
     "REFUSAL_KINDS",
@@ -19,7 +19,7 @@ __all__ = [
     "build_stage_data",
     "conversation",
     "from_dialogue",
-    "input_files",
+    "input_digests",
     "pack",
     "pack_conversations",
     "pack_sources",

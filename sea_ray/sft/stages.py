@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sea_ray.demo import KINDS, Split, World
+from sea_ray.artifacts import NOT_IDENTITY, digest_file
 from sea_ray.errors import ConfigError, DataError, nearest
 from sea_ray.sft.conversation import Conversation, from_dialogue
 from sea_ray.sft.files import FileSource, PairSource, read_file, read_pairs
@@ -59,7 +60,7 @@ class SftConfig:
     """Stage 2: the part that is checked or native, with the refusals again so that they are not forgotten."""
     with_safety: bool = True
     """False leaves out the kinds that are answered by a refusal: the baseline without safety."""
-    root: str | None = None
+    root: str | None = field(default=None, metadata=NOT_IDENTITY)
     """Folder that the paths of files and pairs are below; None = the working folder."""
 
     @property
@@ -68,12 +69,19 @@ class SftConfig:
         return self.broad, self.high_quality
 
 
-def input_files(config: SftConfig) -> list[Path]:
-    """Return the files that the stages read, each once, sorted: their content is part of what the result is."""
+def input_digests(config: SftConfig) -> dict[str, str]:
+    """Return path below the root -> SHA-256 of the files that the stages read: content is part of what the result is.
+
+    Raises:
+        DataError: a file is missing.
+    """
     root = Path(config.root or ".")
-    paths = [source.path for stage in config.stages for source in stage.files]
-    paths += [path for stage in config.stages for source in stage.pairs for path in source.paths]
-    return sorted({root / path for path in paths})
+    paths = {source.path for stage in config.stages for source in stage.files}
+    paths |= {path for stage in config.stages for source in stage.pairs for path in source.paths}
+    for path in sorted(paths):
+        if not (root / path).is_file():
+            raise DataError("there is no such file; check sft.data.root and the paths below it", root / path)
+    return {path: digest_file(root / path) for path in sorted(paths)}
 
 
 def build_stage_data(

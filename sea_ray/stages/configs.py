@@ -62,10 +62,20 @@ class ContinuedPretrainingStage:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SftStage:
-    """What decides a fine-tuned model."""
+class ConversationsStage:
+    """What decides the packed conversations that fine-tuning draws from."""
 
     data: SftConfig
+    sequence_tokens: Mapping[str, int]
+    """Stage -> tokens of a packed sequence."""
+    languages: tuple[str, ...]
+    world_seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SftStage:
+    """What decides a fine-tuned model, besides its start and its conversations."""
+
     broad: TrainConfig
     """Stage 1."""
     high_quality: TrainConfig
@@ -73,8 +83,6 @@ class SftStage:
     weights: Mapping[str, float]
     """Language -> share of the training tokens, in both stages."""
     max_epochs: float | None
-    languages: tuple[str, ...]
-    world_seed: int
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,7 +17,8 @@ from sea_ray.languages import HIGH_RESOURCE, SEA_LANGUAGES
 from sea_ray.sft.packing import pack_sources
 from sea_ray.sft.stages import build_stage_data
 from sea_ray.stages.base import report_facts
-from sea_ray.stages.configs import SftStage
+from sea_ray.stages.configs import ConversationsStage, SftStage
+from sea_ray.stages.corpus import load_corpus
 from sea_ray.training.checkpoint import Checkpoint
 from sea_ray.training.engine import Worker
 from sea_ray.training.loop import train
@@ -23,30 +26,53 @@ from sea_ray.training.mixture import Mixture
 from sea_ray.training.sequences import SequenceSet, collate
 from sea_ray.training.token_loss import TokenLoss
 
+STAGES = ("broad", "high_quality")
+
+
+def build_conversations(context: StageContext) -> Mapping[str, Any]:
+    """Write the packed conversations of both stages and the validation part; every mix of a sweep draws from them.
+
+    Validation always holds the safety data: a baseline without it is judged by the same questions.
+    """
+    config: ConversationsStage = context.config
+    tokenizer = load_corpus(context).load_tokenizer()
+    world = World(config.world_seed, config.languages)
+    parts = {
+        "broad": (build_stage_data(config.data, config.data.broad, world), config.sequence_tokens["broad"]),
+        "high_quality": (build_stage_data(config.data, config.data.high_quality, world),
+                         config.sequence_tokens["high_quality"]),
+        "validation": (build_stage_data(replace(config.data, with_safety=True), config.data.high_quality, world, split="validation"), config.sequence_tokens["high_quality"]),
+    }
+    facts = {}
+    for name, (conversations, length) in parts.items():
+        packed = pack_sources(conversations, tokenizer, length)
+        for code, sequences in packed.sequences.items():
+            sequences.save(context.folder / name / code)
+        facts[name] = {"conversations": packed.num_conversations, "too_long": packed.num_too_long,
+                       "filled": {code: packed.filled_frac(code) for code in packed.sequences}}
+    return facts
+
+
+def load_sequences(folder: Path, name: str) -> dict[str, SequenceSet]:
+    """Return language -> packed conversations of a part."""
+    return {part.name: SequenceSet.load(part) for part in sorted((folder / name).iterdir())}
+
 
 def build(context: StageContext) -> Mapping[str, Any]:
     """Write the fine-tuned checkpoint; facts: both reports, realised shares, validation nats per answer token."""
     config: SftStage = context.config
     start = Checkpoint.load(context.parents["start"])
-    model, tokenizer = start.load_model(), start.load_tokenizer()
-    world = World(config.world_seed, config.languages)
+    model = start.load_model()
     stages = {}
-    for name, data, training in (("broad", config.data.broad, config.broad),
-                                 ("high_quality", config.data.high_quality, config.high_quality)):
-        packed = pack_sources(build_stage_data(config.data, data, world), tokenizer, training.sequence_tokens)
-        mixture = Mixture({code: part.num_sequences for code, part in packed.sequences.items()}, config.weights,
+    for name, training in zip(STAGES, (config.broad, config.high_quality), strict=True):
+        sequences = load_sequences(context.parents["conversations"], name)
+        mixture = Mixture({code: part.num_sequences for code, part in sequences.items()}, config.weights,
                           training.seed, config.max_epochs, training.total_samples)
-        report = train(model, packed.sequences, mixture, training, context.worker, context.tracker.child(name))
-        stages[name] = report_facts(report) | {
-            "conversations": packed.num_conversations, "too_long": packed.num_too_long,
-            "filled": {code: packed.filled_frac(code) for code in packed.sequences},
-            "epochs": mixture.epochs(training.steps, training.batch_sequences)}
-    # Validation always holds the safety data: the baseline without it is judged by the same questions.
-    questions = build_stage_data(config.data, config.data.high_quality, world, split="validation")
-    held_out = pack_sources(questions, tokenizer, config.high_quality.sequence_tokens).sequences
-    nats = answer_nats(model, held_out, context.worker)
+        report = train(model, sequences, mixture, training, context.worker, context.tracker.child(name))
+        stages[name] = report_facts(report) | {"epochs": mixture.epochs(training.steps, training.batch_sequences)}
+    nats = answer_nats(model, load_sequences(context.parents["conversations"], "validation"), context.worker)
     if context.worker.rank == 0:
-        Checkpoint.save(context.folder, model, tokenizer)
+        Checkpoint.save(context.folder, model, start.load_tokenizer())
     sea = [nats[code] for code in nats if code in SEA_LANGUAGES]
     high = [nats[code] for code in nats if code in HIGH_RESOURCE]
     return {"stages": stages, "validation_nats": nats, "tokens": sum(stage["tokens"] for stage in stages.values()),

@@ -1,33 +1,19 @@
-"""A model on disk: a Hugging Face folder of config.json, safetensors and tokenizer files, and nothing that runs code."""
+"""A model on disk: a Hugging Face folder of config.json, safetensors and tokenizer files; nothing in it runs code."""
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import torch
 from safetensors import safe_open
-from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from sea_ray.errors import ConfigError, DataError, MachineError
+from sea_ray.neurons.untouched import digest_tensor
 
 Precision = Literal["float32", "bfloat16"]
-
-
-def tensor_digest(tensor: torch.Tensor) -> str:
-    """Return the SHA-256 of a tensor's type, shape and bytes, 64 hexadecimal digits."""
-    plain = tensor.detach().cpu().contiguous()
-    digest = hashlib.sha256(f"{plain.dtype}{tuple(plain.shape)}".encode())
-    digest.update(plain.reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
-
-
-def model_digests(model: nn.Module) -> dict[str, str]:
-    """Return name -> `tensor_digest` of each parameter in memory (a tied one once, under its first name)."""
-    return {name: tensor_digest(parameter) for name, parameter in model.named_parameters()}
 
 
 @dataclass(frozen=True)
@@ -97,11 +83,11 @@ class Checkpoint:
         return AutoTokenizer.from_pretrained(self.folder, trust_remote_code=False, local_files_only=True)
 
     def tensor_digests(self) -> dict[str, str]:
-        """Return name -> `tensor_digest` of each stored tensor, read one at a time."""
+        """Return name -> SHA-256 of each stored tensor's type, shape and bytes, read one at a time."""
         digests = {}
         for file in sorted(self.folder.glob("*.safetensors")):
             with safe_open(file, framework="pt") as tensors:
-                digests.update({name: tensor_digest(tensors.get_tensor(name)) for name in tensors.keys()})  # noqa: SIM118
+                digests.update({name: digest_tensor(tensors.get_tensor(name)) for name in tensors.keys()})  # noqa: SIM118
         return dict(sorted(digests.items()))
 
 

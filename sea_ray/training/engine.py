@@ -28,10 +28,7 @@ class Engine(Protocol):
         """Add a loss's gradient; `last` marks the step's last micro batch. Called equally often on all ranks."""
 
     def step(self, learning_rate: float) -> float:
-        """Clip, update, clear the gradients; return their global norm before clipping.
-
-        A norm that is not finite leaves the weights as they are.
-        """
+        """Clip, update, clear the gradients; return their global norm before clipping."""
 
     def describe(self) -> dict[str, Any]:
         """Return which engine in which version computed, for the record."""
@@ -110,7 +107,7 @@ class TorchEngine:
 
     def backward(self, loss: torch.Tensor, last: bool) -> None:
         """Add a loss's gradient."""
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
 
     def step(self, learning_rate: float) -> float:
         """Clip, update, clear the gradients; return their norm before clipping."""

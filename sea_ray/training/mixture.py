@@ -20,8 +20,8 @@ SCHEDULE_SAMPLES = 1 << 16
 class Mixture:
     """Draws samples of several sources in asked shares, each source in seeded permuted epochs.
 
-    Draws are stratified: after any number n of draws a source of share w was drawn less than one time more or fewer than
-    n * w (Tijdeman, "The chairman assignment problem", Discrete Mathematics 32, 1980).
+    Draws are stratified: after any number n of draws a source of share w was drawn less than one time more or fewer
+    than n * w (Tijdeman, "The chairman assignment problem", Discrete Mathematics 32, 1980).
     """
 
     def __init__(self, sizes: Mapping[str, int], weights: Mapping[str, float], seed: int,
@@ -92,7 +92,7 @@ def _check(sizes: Mapping[str, int], weights: Mapping[str, float], total_samples
         if not 0 <= weight < float("inf"):
             raise ConfigError(f"weights.{name}", f"{weight} is not a share: 0 or more is needed")
         if weight > 0 and sizes[name] < 1:
-            raise ConfigError(f"weights.{name}", f"the source is empty but has weight {weight}: set it to 0 or add data")
+            raise ConfigError(f"weights.{name}", f"the source is empty but has weight {weight}: set it to 0")
     if sum(weights.values()) <= 0:
         raise ConfigError("weights", "no source has a weight above 0")
 

@@ -78,8 +78,8 @@ def pack_corpus(tokens: np.ndarray, eos_id: int, length: int) -> SequenceSet:
     """Return a corpus as packed sequences, in its order; only the last one is padded.
 
     A document's segment opens with an end token as context, so that its first token is learned as what follows an end
-    token; a document cut at a sequence's end goes on in the next one after a repeat of its last token. So every token of
-    the corpus, end tokens included, is a loss target exactly once.
+    token; a document cut at a sequence's end goes on in the next one after a repeat of its last token. So every token
+    of the corpus, end tokens included, is a loss target exactly once.
 
     Args:
         tokens: 1-D ids, each document followed by eos_id.

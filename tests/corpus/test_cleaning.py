@@ -2,7 +2,8 @@ import unicodedata
 
 import pytest
 
-from sea_ray.corpus import clean, identify, is_language, text_key
+from sea_ray.corpus.cleaning import clean, text_key
+from sea_ray.corpus.identification import identify, is_language
 
 
 def test_letters_are_composed_and_mojibake_is_repaired():

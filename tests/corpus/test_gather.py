@@ -3,8 +3,10 @@ import json
 
 import pytest
 
-from sea_ray.corpus import CorpusConfig, DemoSource, Documents, FileSource, HubSource, gather_documents, input_digests
-from sea_ray.corpus.gather import split_of
+from sea_ray.corpus.config import CorpusConfig, DemoSource, FileSource, HubSource
+from sea_ray.corpus.documents import Documents
+from sea_ray.corpus.gather import gather_documents, split_of
+from sea_ray.corpus.sources import input_digests
 from sea_ray.errors import ConfigError, DataError
 
 SENTENCES = {

@@ -7,7 +7,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from sea_ray.corpus import FileSource
+from sea_ray.corpus.config import FileSource
 from sea_ray.corpus.reading import BadRow, file_format, read_rows
 
 

@@ -2,18 +2,11 @@ import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
-from sea_ray.corpus import (
-    SPLITS,
-    CorpusConfig,
-    DemoSource,
-    Documents,
-    TokenizedCorpus,
-    TokenizerConfig,
-    gather_documents,
-    tokenize_documents,
-    train_tokenizer,
-)
-from sea_ray.corpus.tokenizer import _share
+from sea_ray.corpus.config import CorpusConfig, DemoSource, TokenizerConfig
+from sea_ray.corpus.documents import SPLITS, Documents
+from sea_ray.corpus.gather import gather_documents
+from sea_ray.corpus.tokenized import TokenizedCorpus, tokenize_documents
+from sea_ray.corpus.tokenizer import _share, train_tokenizer
 from sea_ray.errors import ConfigError
 
 CONFIG = TokenizerConfig(vocab_size=600, training_bytes_per_language=20_000)

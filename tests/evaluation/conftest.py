@@ -6,7 +6,8 @@ from tokenizers import Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from sea_ray.evaluation import LocalGenerator, LogLikelihood
+from sea_ray.evaluation.generator import LogLikelihood
+from sea_ray.evaluation.local import LocalGenerator
 
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"

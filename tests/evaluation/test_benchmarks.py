@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from sea_ray.errors import ConfigError, DataError
-from sea_ray.evaluation import BenchmarkConfig, EvaluationConfig, read_benchmarks
+from sea_ray.evaluation.benchmarks import BenchmarkConfig, read_benchmarks
+from sea_ray.evaluation.config import EvaluationConfig
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "eval"
 CONFIG = EvaluationConfig(items=4, texts=5)

@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 
 from sea_ray.errors import ConfigError
-from sea_ray.evaluation import Detail, EvalReport, Figure, wilson
-from sea_ray.evaluation.figures import bootstrap, proportion
+from sea_ray.evaluation.figures import Detail, EvalReport, Figure, bootstrap, proportion, wilson
 
 
 @pytest.mark.parametrize(

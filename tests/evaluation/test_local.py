@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from sea_ray.errors import DataError
-from sea_ray.evaluation import LocalGenerator
 from sea_ray.evaluation.decoding import decode_greedily
+from sea_ray.evaluation.local import LocalGenerator
 from sea_ray.evaluation.scoring import evaluating
 
 

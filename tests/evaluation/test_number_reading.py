@@ -2,7 +2,7 @@ from decimal import Decimal
 
 import pytest
 
-from sea_ray.evaluation import read_number
+from sea_ray.evaluation.number_reading import read_number
 
 ENGLISH = {"two": 2, "twelve": 12, "one": 1, "twenty": 20}
 THAI = {"สิบ": 10, "สิบเอ็ด": 11, "สอง": 2, "สิบสอง": 12}

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from sea_ray.errors import ConfigError, DataError, MachineError
-from sea_ray.evaluation import HttpGenerator, LocalGenerator
 from sea_ray.evaluation import remote as remote_module
+from sea_ray.evaluation.local import LocalGenerator
+from sea_ray.evaluation.remote import HttpGenerator
 
 
 class Server:

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sea_ray.evaluation import bits_per_byte
-from sea_ray.evaluation.bits_per_byte import split_documents, windows
+from sea_ray.evaluation.bits_per_byte import bits_per_byte, split_documents, windows
 from sea_ray.evaluation.scoring import Span, score_spans
 
 

@@ -2,7 +2,11 @@ import pytest
 
 from sea_ray.demo import World
 from sea_ray.errors import ConfigError, DataError
-from sea_ray.evaluation import EvaluationConfig, Suite, demo_number_words, demo_suite, evaluate, read_number
+from sea_ray.evaluation.config import EvaluationConfig
+from sea_ray.evaluation.demo_suite import demo_number_words, demo_suite
+from sea_ray.evaluation.items import Suite
+from sea_ray.evaluation.number_reading import read_number
+from sea_ray.evaluation.suite import evaluate
 from sea_ray.languages import LANGUAGES
 
 ALL = tuple(LANGUAGES)

@@ -5,16 +5,9 @@ import numpy as np
 import pytest
 from sacrebleu.metrics import CHRF
 
-from sea_ray.evaluation import (
-    EvaluationConfig,
-    ExamQuestion,
-    NumberItem,
-    RefusalItem,
-    SafetyItem,
-    TextItem,
-    TranslationItem,
-)
 from sea_ray.evaluation.answers import chrf, evaluate_arithmetic, evaluate_translation
+from sea_ray.evaluation.config import EvaluationConfig
+from sea_ray.evaluation.items import ExamQuestion, NumberItem, RefusalItem, SafetyItem, TextItem, TranslationItem
 from sea_ray.evaluation.refusal import (
     contains,
     evaluate_refusal,

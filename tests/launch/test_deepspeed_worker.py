@@ -1,6 +1,7 @@
 """Two real gloo ranks under DeepSpeed train what one process of plain torch trains, run after run."""
 
 import copy
+import os
 import pickle
 import socket
 
@@ -22,7 +23,8 @@ from sea_ray.training.model import new_model
 from sea_ray.training.neuron_training import train_neurons
 from sea_ray.training.sequences import pack_corpus
 
-CONFIG = TrainConfig(steps=6, batch_sequences=8, sequence_tokens=16, learning_rate=3e-3, weight_decay=0.1, micro_batch=2)
+CONFIG = TrainConfig(steps=6, batch_sequences=8, sequence_tokens=16, learning_rate=3e-3, weight_decay=0.1,
+                     micro_batch=2)
 NEURON_CONFIG = TrainConfig(steps=6, batch_sequences=8, sequence_tokens=16, learning_rate=3e-3)
 NEURONS = NeuronSet(language="th", indices={("ffn", 0): np.array([1, 5]), ("v", 1): np.array([3])})
 VOCAB = 4000  # 128,000 embedding values: above the size that ZeRO-3 leaves whole
@@ -37,6 +39,7 @@ def toy():
 
 
 def rank_main(rank, port, stages, folder):
+    os.environ["LOCAL_RANK"] = str(rank)  # a launcher sets it
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
     results = []
     for stage in stages:

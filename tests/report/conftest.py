@@ -38,7 +38,7 @@ PROMPTS = {
 
 def make_figure(model: str, language: str, value: float, n: int = 100, **changes: Any) -> FigureRow:
     """Return an accuracy with an interval of 0.1 on either side."""
-    fields = {"task": "exam", "metric": "accuracy", "low": value - 0.1, "high": value + 0.1} | changes
+    fields: dict[str, Any] = {"task": "exam", "metric": "accuracy", "low": value - 0.1, "high": value + 0.1} | changes
     return FigureRow(model=model, language=language, value=value, n=n, **fields)
 
 

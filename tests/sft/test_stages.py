@@ -7,7 +7,7 @@ import pytest
 from sea_ray.decoding import decode
 from sea_ray.demo import KINDS, World
 from sea_ray.errors import ConfigError, DataError
-from sea_ray.sft import REFUSAL_KINDS, FileSource, PairSource, SftConfig, StageConfig, build_stage_data, input_files
+from sea_ray.sft import REFUSAL_KINDS, FileSource, PairSource, SftConfig, StageConfig, build_stage_data, input_digests
 
 
 def kinds(data, language: str) -> Counter[str]:

@@ -47,8 +47,8 @@ def toy():
 def documents(seed, count=40):
     """Return documents whose tokens count upwards, so that there is something to learn."""
     generator = np.random.default_rng(seed)
-    return [(np.arange(length) + start) % (VOCAB - 1) + 1
-            for length, start in zip(generator.integers(2, 30, count), generator.integers(0, VOCAB, count), strict=True)]
+    lengths, starts = generator.integers(2, 30, count), generator.integers(0, VOCAB, count)
+    return [(np.arange(length) + start) % (VOCAB - 1) + 1 for length, start in zip(lengths, starts, strict=True)]
 
 
 def tokens_of(texts):

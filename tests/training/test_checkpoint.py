@@ -6,7 +6,8 @@ from tokenizers import Tokenizer, models
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from sea_ray.errors import ConfigError, DataError
-from sea_ray.training.checkpoint import Checkpoint, model_digests
+from sea_ray.neurons.untouched import tensor_digests
+from sea_ray.training.checkpoint import Checkpoint
 from sea_ray.training.config import ModelConfig
 from sea_ray.training.model import new_model
 
@@ -20,7 +21,7 @@ def tokenizer(toy):
 def test_what_is_saved_loads_with_equal_bytes_here_and_in_transformers(tmp_path, model, tokenizer):
     checkpoint = Checkpoint.save(tmp_path, model, tokenizer)
     loaded = checkpoint.load_model()
-    assert model_digests(loaded) == model_digests(model) == checkpoint.tensor_digests()
+    assert tensor_digests(loaded) == tensor_digests(model) == checkpoint.tensor_digests()
     ids = torch.arange(1, 20)[None]
     with torch.no_grad():
         assert torch.equal(AutoModelForCausalLM.from_pretrained(tmp_path)(ids).logits, model(ids).logits)
@@ -28,10 +29,10 @@ def test_what_is_saved_loads_with_equal_bytes_here_and_in_transformers(tmp_path,
 
 
 def test_one_changed_value_changes_one_digest(model):
-    before = model_digests(model)
+    before = tensor_digests(model)
     with torch.no_grad():
         model.model.layers[1].mlp.up_proj.weight[3, 5] += 1e-3
-    after = model_digests(model)
+    after = tensor_digests(model)
     assert [name for name in before if before[name] != after[name]] == ["model.layers.1.mlp.up_proj.weight"]
 
 
@@ -57,7 +58,7 @@ def test_a_tokenizer_larger_than_the_model_is_refused(tmp_path, shape, tokenizer
 
 def test_the_seed_decides_the_first_weights_and_leaves_the_process_alone(shape):
     state = torch.random.get_rng_state()
-    one, same, other = (model_digests(new_model(shape, 61, seed, 0)) for seed in (1, 1, 2))
+    one, same, other = (tensor_digests(new_model(shape, 61, seed, 0)) for seed in (1, 1, 2))
     assert torch.equal(torch.random.get_rng_state(), state)
     assert one == same != other
 

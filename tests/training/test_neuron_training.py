@@ -8,11 +8,12 @@ import torch
 
 from sea_ray.errors import ConfigError
 from sea_ray.neurons.sets import NeuronSet
+from sea_ray.neurons.untouched import tensor_digests
 from sea_ray.tracking import NullTracker
-from sea_ray.training.checkpoint import model_digests
 from sea_ray.training.config import TrainConfig
 from sea_ray.training.engine import SoloWorker
 from sea_ray.training.neuron_training import train_neurons
+from sea_ray.training.sequences import collate
 from sea_ray.training.token_loss import TokenLoss
 
 CONFIG = TrainConfig(steps=25, batch_sequences=8, sequence_tokens=16, learning_rate=1e-2)
@@ -50,8 +51,6 @@ def test_the_pack_moves_only_rows_and_columns_of_the_set(model, trained):
 def test_the_trained_model_is_better_and_the_pack_reproduces_its_loss(model, sources, trained):
     _, (pack, report, _) = trained
     assert report.losses[-1] < report.losses[0]
-    from sea_ray.training.sequences import collate
-
     part = {"th": sources["th"]}
     batch = collate(part, [("th", number) for number in range(sources["th"].num_sequences)], torch.device("cpu"))
     loss = TokenLoss(model)
@@ -73,10 +72,10 @@ def test_two_languages_train_independently_of_their_order(model, sources):
         chosen = NeuronSet(language=name, indices=NEURONS.indices)
         return train_neurons(model, chosen, sources[name], CONFIG, SoloWorker("cpu"), NullTracker())[0]
 
-    digests = model_digests(model)
+    digests = tensor_digests(model)
     first = {name: run(name) for name in ("th", "vi")}
     second = {name: run(name) for name in ("vi", "th")}
-    assert model_digests(model) == digests
+    assert tensor_digests(model) == digests
     for name in first:
         for tensor, (_, values) in first[name].deltas.items():
             assert np.array_equal(values, second[name].deltas[tensor].values)

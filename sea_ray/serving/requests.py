@@ -1,0 +1,55 @@
+"""What the engine is asked and what it answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One prompt: to score, to continue, or both."""
+
+    prompt_ids: tuple[int, ...]
+    """Tokens, at least one; nothing is added to them."""
+    max_new_tokens: int
+    """Longest answer; 0 only scores."""
+    score_prompt: bool = False
+    """Whether to return the log-probability of each token of the prompt."""
+    top_logprobs: int | None = None
+    """Likeliest tokens to return beside each log-probability; None returns no log-probabilities of the answer."""
+    temperature: float = 0.0
+    """0 takes the likeliest token; else tokens are drawn from softmax(logits / temperature)."""
+    top_p: float = 1.0
+    """Draw only from the likeliest tokens that hold this share of the probability."""
+    seed: int | None = None
+    """Of the draws; None draws differently each time."""
+    stop: tuple[str, ...] = ()
+    """Strings before which the answer is cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """A token, its log-probability (natural, at temperature 1) and the likeliest tokens in its place."""
+
+    token_id: int
+    logprob: float
+    top: tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What became of a request."""
+
+    token_ids: tuple[int, ...]
+    """Generated tokens, without the end token."""
+    text: str
+    """Their text, without special tokens, cut before a stop string."""
+    finish_reason: Literal["stop", "length"]
+    """Whether an end token or stop string ended it, or its length."""
+    num_generated: int
+    """Generated tokens, the end token included."""
+    prompt_logprobs: tuple[TokenLogprob | None, ...] = ()
+    """One per prompt token, if asked for; the first is None, nothing predicts it."""
+    logprobs: tuple[TokenLogprob, ...] = ()
+    """One per generated token of token_ids, if asked for."""
