@@ -155,6 +155,7 @@ class Store:
             self._fetch(folder)
         if not (folder / RECORD).exists():
             return None
+        self._upload(folder)  # completes an upload that broke off
         return Artifact(kind=key.kind, name=key.name, fingerprint=key.fingerprint, folder=folder)
 
     @contextlib.contextmanager
@@ -183,6 +184,7 @@ class Store:
         place = self._folder(key.kind, key.fingerprint)
         place.parent.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o755)  # mkdtemp's folders are private; a result is as readable as its neighbours
+        self._fetch(place)  # another machine may have been first
         try:
             os.rename(folder, place)
         except OSError:

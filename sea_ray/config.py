@@ -8,6 +8,7 @@ from typing import Literal
 
 from sea_ray.corpus.config import CorpusConfig, TokenizerConfig
 from sea_ray.errors import ConfigError, nearest
+from sea_ray.evaluation.benchmarks import BenchmarkConfig
 from sea_ray.evaluation.config import EvaluationConfig
 from sea_ray.languages import HIGH_RESOURCE, SEA_LANGUAGES, language
 from sea_ray.neurons.config import DetectionConfig, SelectionConfig
@@ -173,6 +174,8 @@ class ExperimentConfig:
     sft: FineTuningConfig
     safety: SafetyConfig
     evaluation: EvaluationConfig
+    benchmarks: BenchmarkConfig = field(default_factory=BenchmarkConfig)
+    """Public benchmark files that are asked besides the demo world's questions."""
     serving: ServingConfig
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     store: StoreConfig = field(default_factory=StoreConfig)

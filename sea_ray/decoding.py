@@ -97,7 +97,6 @@ def _dataclass(kind: Any, value: object, path: str) -> Any:
     try:
         return kind(**decoded)
     except ConfigError as error:
-        own = f"{path}.{error.path}" if path and not error.path.startswith(path) else error.path
-        raise ConfigError(own, error.message) from error
+        raise ConfigError(".".join(filter(None, (path, error.path))), error.message) from error
     except ValueError as error:
         raise ConfigError(path, str(error)) from error

@@ -81,18 +81,22 @@ def choose(sweep: SweepConfig, trials: Sequence[Trial]) -> Choice:
     if not finished:
         reasons = "; ".join(f"{dict(trial.point)}: {trial.error}" for trial in trials)
         raise SeaRayError(f"all {len(trials)} trials of the sweep failed: {reasons}")
-    sign = 1.0 if sweep.mode == "max" else -1.0
+
+    def merit(trial: Trial) -> float:
+        value = _figure(trial, sweep.metric)
+        return -math.inf if not math.isfinite(value) else value if sweep.mode == "max" else -value
 
     def excess(trial: Trial) -> float:
-        return max((max(0.0, _figure(trial, name) - limit) for name, limit in sweep.at_most.items()), default=0.0)
+        over = [_figure(trial, name) - limit for name, limit in sweep.at_most.items()]
+        return max((max(0.0, value) if math.isfinite(value) else math.inf for value in over), default=0.0)
 
     keeping = [trial for trial in finished if excess(trial) == 0.0]
     if keeping:
-        winner = max(keeping, key=lambda trial: sign * _figure(trial, sweep.metric))
+        winner = max(keeping, key=merit)
         reason = (f"{sweep.metric} {_figure(winner, sweep.metric):.4f} is the "
                   f"{'highest' if sweep.mode == 'max' else 'lowest'} of {len(keeping)} trials within the limits")
     else:
-        winner = min(finished, key=lambda trial: (excess(trial), -sign * _figure(trial, sweep.metric)))
+        winner = min(finished, key=lambda trial: (excess(trial), -merit(trial)))
         reason = (f"no trial keeps {dict(sweep.at_most)}; this one exceeds them least, by {excess(winner):.4f}")
     return Choice(winner=winner, trials=tuple(trials), reason=reason, keeps_limits=bool(keeping))
 
@@ -102,5 +106,4 @@ def _figure(trial: Trial, name: str) -> float:
     facts = trial.artifact.facts
     if name not in facts:
         raise ConfigError("sweep", f"no stage reports {name!r}{nearest(name, [k for k, v in facts.items() if isinstance(v, int | float)])}")
-    value = float(facts[name])
-    return value if math.isfinite(value) else math.inf
+    return float(facts[name])

@@ -29,14 +29,16 @@ class Experiment:
     thresholds: Choice
     """The sweep over LSN thresholds; its winner holds the packs."""
     controls: Mapping[str, Artifact]
-    """Arms beside the winner, on the same tokens."""
+    """Arms beside the winner as checkpoints, trained on the same tokens."""
     merged: Artifact
+    conversations: tuple[Artifact, ...]
+    """Packed conversations, with and without safety data."""
     mixes: Choice
     """The sweep over SFT language mixes; its winner is the deployed checkpoint."""
     without_safety: Artifact
     """The winning mix, fine-tuned without safety data."""
     evaluations: Mapping[str, Artifact]
-    """Model name -> its evaluation."""
+    """Model name -> its evaluation; of the controls, bits per byte only."""
     gate: Artifact
 
     @property
@@ -44,6 +46,12 @@ class Experiment:
         """The deployed checkpoint."""
         assert self.mixes.winner.artifact is not None
         return self.mixes.winner.artifact
+
+    def artifacts(self) -> list[Artifact]:
+        """Return every artifact that the results rest on."""
+        trials = [trial.artifact for choice in (self.thresholds, self.mixes) for trial in choice.trials if trial.artifact]
+        return [self.corpus, self.base, self.statistics, *trials, *self.controls.values(), self.merged,
+                *self.conversations, self.without_safety, *self.evaluations.values(), self.gate]
 
 
 def run_experiment(config: ExperimentConfig, platform: Platform) -> Experiment:
@@ -64,9 +72,13 @@ def run_experiment(config: ExperimentConfig, platform: Platform) -> Experiment:
                        lambda point: plan.neurons(point, base, corpus, statistics))
     best = _with_point(config, thresholds.winner.point)
     packs = _artifact(thresholds)
-    controls = {name: platform.run(plan.control(best, name, base, corpus, statistics))
-                for name in config.neurons.controls}
     merged = platform.run(plan.merged(base, packs))
+    controls = {}
+    if "random_matched" in config.neurons.controls:
+        random_packs = platform.run(plan.random_neurons(best, base, corpus, statistics))
+        controls["random_matched"] = platform.run(plan.merged(base, random_packs, name="control/random_merged"))
+    if "continued_pretraining" in config.neurons.controls:
+        controls["continued_pretraining"] = platform.run(plan.continued_pretraining(best, base, corpus))
 
     conversations = platform.run(plan.conversations(config, corpus))
     mixes = sweep(best, config.sweep.mixes, platform, "sft", lambda point: plan.sft(point, merged, conversations))
@@ -75,12 +87,14 @@ def run_experiment(config: ExperimentConfig, platform: Platform) -> Experiment:
     unsafe_data = platform.run(plan.conversations(config, corpus, with_safety=False))
     without_safety = platform.run(replace(plan.sft(best, merged, unsafe_data), name="control/without_safety"))
 
-    evaluations = {name: platform.run(plan.evaluation(best, name, model, corpus)) for name, model in (
-        ("base", base), ("neuron-trained", merged), ("SFT without safety", without_safety))}
+    evaluations = {name: platform.run(plan.evaluation(best, name, model, corpus, chat=chat)) for name, model, chat in (
+        ("base", base, False), ("neuron-trained", merged, False), ("SFT without safety", without_safety, True))}
+    evaluations |= {name: platform.run(plan.evaluation(best, name, model, corpus, chat=False, tasks=("text",)))
+                    for name, model in controls.items()}
     evaluations["winner"] = _evaluate_served(best, winner, corpus, platform)
     gate = platform.run(plan.gate(best, winner, evaluations["winner"]))
     return Experiment(corpus=corpus, base=base, statistics=statistics, thresholds=thresholds, controls=controls,
-                      merged=merged, mixes=mixes, without_safety=without_safety, evaluations=evaluations, gate=gate)
+                      merged=merged, conversations=(conversations, unsafe_data), mixes=mixes, without_safety=without_safety, evaluations=evaluations, gate=gate)
 
 
 def sweep(config: ExperimentConfig, search: SweepConfig, platform: Platform, name: str,
@@ -116,7 +130,7 @@ def _artifact(choice: Choice) -> Artifact:
 
 def _evaluate_served(config: ExperimentConfig, winner: Artifact, corpus: Artifact, platform: Platform) -> Artifact:
     """Evaluate the winner through the door that users will use; nothing is served if that is done already."""
-    stage = plan.evaluation(config, "winner", winner, corpus)
+    stage = plan.evaluation(config, "winner", winner, corpus, chat=True)
     found = platform.store.find(stage.key)
     if found is not None:
         return found

@@ -7,12 +7,22 @@ new number when that code changes what it computes.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
 
 from sea_ray.artifacts import Artifact
 from sea_ray.config import ExperimentConfig
 from sea_ray.corpus.sources import input_digests
+from sea_ray.evaluation.benchmarks import input_digests as benchmark_digests
 from sea_ray.execution import Stage
+from sea_ray.sft.stages import input_digests as sft_digests
+from sea_ray.stages.configs import (
+    BaseStage,
+    ContinuedPretrainingStage,
+    ConversationsStage,
+    CorpusStage,
+    EvaluationStage,
+    NeuronStage,
+    SftStage,
+)
 
 VERSIONS: dict[str, int] = {
     "corpus": 1, "base": 1, "detection": 1, "neurons": 1, "continued_pretraining": 1, "merged": 1,
@@ -22,8 +32,6 @@ VERSIONS: dict[str, int] = {
 
 def corpus(config: ExperimentConfig) -> Stage:
     """Text to tokens. Where the files lie does not matter, their content does."""
-    from sea_ray.stages.configs import CorpusStage
-
     model = config.model
     scratch = model.checkpoint is None
     stage = CorpusStage(corpus=config.corpus, tokenizer=model.tokenizer if scratch else None, seed=config.seed,
@@ -34,8 +42,6 @@ def corpus(config: ExperimentConfig) -> Stage:
 
 def base(config: ExperimentConfig, corpus: Artifact) -> Stage:
     """The base model."""
-    from sea_ray.stages.configs import BaseStage
-
     model = config.model
     stage = BaseStage(checkpoint=model.checkpoint, revision=model.revision, model=model.shape, seed=config.seed,
                       training=config.training.schedule, weights=config.pretraining_weights(),
@@ -53,23 +59,21 @@ def detection(config: ExperimentConfig, base: Artifact, corpus: Artifact) -> Sta
 
 def neurons(config: ExperimentConfig, base: Artifact, corpus: Artifact, statistics: Artifact) -> Stage:
     """Neurons selected, trained per language and merged: one trial of the threshold sweep."""
-    from sea_ray.stages.configs import NeuronStage
-
     stage = NeuronStage(languages=config.neurons.languages, selection=config.neurons.selection,
                         training=config.neurons.training, merge=config.neurons.merge)
     return Stage(kind="neurons", name="neurons", function="sea_ray.stages.neurons:build", config=stage, place="group",
                  parents={"base": base, "corpus": corpus, "statistics": statistics}, version=VERSIONS["neurons"])
 
 
-def control(config: ExperimentConfig, arm: Literal["random_matched", "continued_pretraining"], base: Artifact,
-            corpus: Artifact, statistics: Artifact) -> Stage:
-    """An arm beside the winner of the threshold sweep, on the same tokens."""
-    if arm == "random_matched":
-        selection = replace(config.neurons.selection, method="random_matched")
-        chosen = replace(config, neurons=replace(config.neurons, selection=selection))
-        return replace(neurons(chosen, base, corpus, statistics), name="control/random_matched")
-    from sea_ray.stages.configs import ContinuedPretrainingStage
+def random_neurons(config: ExperimentConfig, base: Artifact, corpus: Artifact, statistics: Artifact) -> Stage:
+    """Control: random neurons, as many in each layer and site as the winner's, on the same tokens."""
+    selection = replace(config.neurons.selection, method="random_matched")
+    chosen = replace(config, neurons=replace(config.neurons, selection=selection))
+    return replace(neurons(chosen, base, corpus, statistics), name="control/random_matched")
 
+
+def continued_pretraining(config: ExperimentConfig, base: Artifact, corpus: Artifact) -> Stage:
+    """Control: all weights, on the tokens that all packs together saw, at a low rate."""
     stage = ContinuedPretrainingStage(languages=config.neurons.languages, training=config.neurons.training,
                                       learning_rate=config.neurons.continued_pretraining_rate)
     return Stage(kind="continued_pretraining", name="control/continued_pretraining", place="group", config=stage,
@@ -77,17 +81,14 @@ def control(config: ExperimentConfig, arm: Literal["random_matched", "continued_
                  parents={"base": base, "corpus": corpus}, version=VERSIONS["continued_pretraining"])
 
 
-def merged(base: Artifact, neurons: Artifact) -> Stage:
-    """The base with all packs of the winner, as a checkpoint."""
-    return Stage(kind="merged", name="merged", function="sea_ray.stages.neurons:build_merged", config={},
-                 parents={"base": base, "neurons": neurons}, version=VERSIONS["merged"])
+def merged(base: Artifact, packs: Artifact, name: str = "merged") -> Stage:
+    """The base with all packs of a trial, as a checkpoint."""
+    return Stage(kind="merged", name=name, function="sea_ray.stages.neurons:build_merged", config={},
+                 parents={"base": base, "neurons": packs}, version=VERSIONS["merged"])
 
 
 def conversations(config: ExperimentConfig, corpus: Artifact, *, with_safety: bool = True) -> Stage:
     """Packed conversations of both stages of fine-tuning; every mix of the sweep draws from them."""
-    from sea_ray.sft.stages import input_digests as sft_digests
-    from sea_ray.stages.configs import ConversationsStage
-
     tuning = config.sft
     data = replace(tuning.data, with_safety=with_safety)
     stage = ConversationsStage(
@@ -100,8 +101,6 @@ def conversations(config: ExperimentConfig, corpus: Artifact, *, with_safety: bo
 
 def sft(config: ExperimentConfig, start: Artifact, conversations: Artifact) -> Stage:
     """Both stages of fine-tuning on one language mix: one trial of the mix sweep."""
-    from sea_ray.stages.configs import SftStage
-
     tuning = config.sft
     weights = tuning.mixes[tuning.mix]
     stage = SftStage(broad=tuning.broad, high_quality=tuning.high_quality, max_epochs=tuning.max_epochs,
@@ -110,15 +109,25 @@ def sft(config: ExperimentConfig, start: Artifact, conversations: Artifact) -> S
                  parents={"start": start, "conversations": conversations}, version=VERSIONS["sft"])
 
 
-def evaluation(config: ExperimentConfig, name: str, model: Artifact, corpus: Artifact) -> Stage:
-    """All figures of one model, per language."""
-    from sea_ray.stages.configs import EvaluationStage
+def evaluation(config: ExperimentConfig, name: str, model: Artifact, corpus: Artifact, *, chat: bool,
+               tasks: tuple[str, ...] | None = None) -> Stage:
+    """Figures of one model, per language.
 
-    stage = EvaluationStage(evaluation=config.evaluation, languages=config.corpus.languages, model=name,
+    Args:
+        config: items and tasks.
+        name: of the model in tables.
+        model: checkpoint.
+        corpus: holds the test documents.
+        chat: ask in the chat format; a base model continues a line of text instead.
+        tasks: fewer tasks than the experiment's.
+    """
+    own = replace(config.evaluation, prompting="chat" if chat else "plain", tasks=tasks or config.evaluation.tasks)
+    stage = EvaluationStage(evaluation=own, benchmarks=config.benchmarks, languages=config.corpus.languages, model=name,
                             world_seed=config.corpus.demo.world_seed)
     return Stage(kind="evaluation", name=f"evaluation/{name}", function="sea_ray.stages.evaluation:evaluate_shard",
                  combine="sea_ray.stages.evaluation:join_shards", num_shards=config.cluster.num_tasks, config=stage,
-                 parents={"model": model, "corpus": corpus}, version=VERSIONS["evaluation"])
+                 parents={"model": model, "corpus": corpus}, inputs=benchmark_digests(config.benchmarks),
+                 version=VERSIONS["evaluation"])
 
 
 def gate(config: ExperimentConfig, winner: Artifact, evaluation: Artifact) -> Stage:

@@ -140,9 +140,6 @@ class TokenizerConfig:
     """UTF-8 bytes of each language to learn merges from; a language that has less repeats what it has."""
     min_frequency: int = 2
     """A pair must occur so often to be merged."""
-    words: Literal["qwen2", "with_marks"] = "qwen2"
-    """What merges never cross: Qwen2's pieces, which end a word at each combining mark, or the same with marks as
-    letters. On the demo Burmese, Khmer and Tamil then take half the tokens (at 8,192 entries; all twelve: 0.70)."""
     chat_template: Literal["qwen2", "chatml"] = "qwen2"
     """Qwen2's ChatML, which adds "You are a helpful assistant." if no system message is given, or ChatML without it."""
 

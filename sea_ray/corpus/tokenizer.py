@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterator, Sequence
 
-from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers
+from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
 from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
-from transformers import PreTrainedTokenizerFast
+from transformers import Qwen2Tokenizer
 
 from sea_ray.corpus.config import TokenizerConfig
 from sea_ray.corpus.documents import Documents
@@ -17,13 +18,12 @@ END_OF_TEXT = "<|endoftext|>"
 TURN_START = "<|im_start|>"
 TURN_END = "<|im_end|>"
 
-_WORDS = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n{letter}\p{{N}}]?[{letter}]+|\p{{N}}"
-    r"| ?[^\s{letter}\p{{N}}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+WORDS = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-WORDS = {"qwen2": _WORDS.format(letter=r"\p{L}"), "with_marks": _WORDS.format(letter=r"\p{L}\p{M}")}
-"""Expressions of TokenizerConfig.words: merges never cross what they match. The first is Qwen2's pre-tokenisation
-(huggingface/transformers: models/qwen2/tokenization_qwen2.py)."""
+"""Merges never cross what this matches: Qwen2's pre-tokenisation (huggingface/transformers:
+models/qwen2/tokenization_qwen2.py). With marks as letters Burmese, Khmer and Tamil would take half the tokens, but
+AutoTokenizer gives every checkpoint of model type qwen2 this expression, whatever its tokenizer.json says."""
 
 _TURNS = (
     "{% for message in messages %}"
@@ -39,7 +39,7 @@ CHAT_TEMPLATES = {
 """Jinja templates of TokenizerConfig.chat_template."""
 
 
-def train_tokenizer(documents: Documents, config: TokenizerConfig, seed: int) -> PreTrainedTokenizerFast:
+def train_tokenizer(documents: Documents, config: TokenizerConfig, seed: int) -> Qwen2Tokenizer:
     """Learn merges from the training split, from equal bytes of each language.
 
     Args:
@@ -55,11 +55,10 @@ def train_tokenizer(documents: Documents, config: TokenizerConfig, seed: int) ->
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(WORDS[config.words]), behavior="isolated"),
+            pre_tokenizers.Split(Regex(WORDS), behavior="isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
-    tokenizer.decoder = decoders.ByteLevel()
     trainer = BpeTrainer(
         vocab_size=config.vocab_size,
         min_frequency=config.min_frequency,
@@ -68,11 +67,13 @@ def train_tokenizer(documents: Documents, config: TokenizerConfig, seed: int) ->
         show_progress=False,
     )
     tokenizer.train_from_iterator(_equal_shares(documents, config.training_bytes_per_language, seed), trainer)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
+    model = json.loads(tokenizer.to_str())["model"]
+    return Qwen2Tokenizer(
+        vocab=model["vocab"],
+        merges=[tuple(pair) for pair in model["merges"]],
         eos_token=END_OF_TEXT,
         pad_token=END_OF_TEXT,
-        additional_special_tokens=[TURN_START, TURN_END],
+        extra_special_tokens=[TURN_START, TURN_END],
         chat_template=CHAT_TEMPLATES[config.chat_template],
         clean_up_tokenization_spaces=False,
     )

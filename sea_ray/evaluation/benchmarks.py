@@ -11,6 +11,7 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
+from sea_ray.artifacts import NOT_IDENTITY, digest_file
 from sea_ray.errors import ConfigError, DataError, nearest
 from sea_ray.evaluation.config import EvaluationConfig
 from sea_ray.evaluation.items import ExamQuestion, Item, NumberItem, SafetyItem, Suite, TextItem
@@ -28,8 +29,8 @@ _M3EXAM_NAMES = {"en": "english", "zh": "chinese", "vi": "vietnamese", "th": "th
 class BenchmarkConfig:
     """Where benchmark files lie."""
 
-    root: str = ""
-    """Folder above `files`; not part of an evaluation's identity."""
+    root: str = field(default="", metadata=NOT_IDENTITY)
+    """Folder above `files`."""
     files: Mapping[str, str] = field(default_factory=dict)
     """Benchmark (a key of BENCHMARKS) -> its folder or file below root."""
 
@@ -37,6 +38,22 @@ class BenchmarkConfig:
         for name in self.files:
             if name not in BENCHMARKS:
                 raise ConfigError(f"files.{name}", f"unknown benchmark{nearest(name, BENCHMARKS)}")
+
+
+def input_digests(benchmarks: BenchmarkConfig) -> dict[str, str]:
+    """Return path below the root -> SHA-256 of every benchmark file.
+
+    Raises:
+        DataError: a folder or file is missing.
+    """
+    root, digests = Path(benchmarks.root), {}
+    for place in benchmarks.files.values():
+        path = root / place
+        if not path.exists():
+            raise DataError("there is no such benchmark; correct benchmarks.root or benchmarks.files", file=path)
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            digests[file.relative_to(root).as_posix()] = digest_file(file)
+    return digests
 
 
 def read_benchmarks(benchmarks: BenchmarkConfig, config: EvaluationConfig) -> Suite:

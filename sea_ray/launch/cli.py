@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -40,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="Hydra overrides")
     parsed = parser.parse_args(arguments)
     console = Console(highlight=False, soft_wrap=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # `ray job stop` ends a job like Ctrl-C ends a terminal's
     try:
         if parsed.command == "run":
             from sea_ray.launch.run import run

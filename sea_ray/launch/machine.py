@@ -45,6 +45,12 @@ def versions() -> dict[str, str]:
     return found
 
 
+def machine() -> str:
+    """Return what computes, in words; accelerators are named by the stages that use them."""
+    memory = psutil.virtual_memory().total / GIB
+    return f"{psutil.cpu_count()} CPU cores, {memory:.0f} GiB of memory"
+
+
 class MemoryMeter:
     """Samples the proportional memory of this process and all its descendants, and keeps the peak."""
 

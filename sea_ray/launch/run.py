@@ -13,7 +13,7 @@ from sea_ray.config import ExperimentConfig
 from sea_ray.errors import ConfigError
 from sea_ray.launch.compose import compose_experiment
 from sea_ray.launch.console import ConsoleTracker
-from sea_ray.launch.machine import MemoryMeter, check_room, versions
+from sea_ray.launch.machine import MemoryMeter, check_room, machine, versions
 from sea_ray.launch.narrator import Narrator
 from sea_ray.launch.wandb_tracker import WandbTracker, resolve_mode
 from sea_ray.pipeline import Experiment, run_experiment
@@ -46,7 +46,7 @@ def run(overrides: Sequence[str], console: Console) -> int:
             experiment = run_experiment(config, narrator)
     seconds = time.monotonic() - start
     record = {
-        "name": config.name, "overrides": list(overrides), "config": plain(config), "versions": versions(),
+        "name": config.name, "overrides": list(overrides), "config": plain(config), "versions": versions(), "machine": machine(),
         "seconds": round(seconds, 1), "peak_memory_bytes": memory.peak_bytes, "stages": plain(narrator.rows),
         "experiment": describe(experiment), "made_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
@@ -104,8 +104,8 @@ def load_run(store: Store, name: str) -> dict:
 
 def write_run_report(store: Store, experiment: Experiment, record: dict) -> Path:
     """Write report.html of a run and return it."""
-    from sea_ray.launch.run_report import report_data
     from sea_ray.report.page import write_report
+    from sea_ray.run_report import report_data
 
     file = store.root / record["name"] / "report.html"
     write_report(report_data(experiment, record), file)

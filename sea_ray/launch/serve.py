@@ -33,7 +33,7 @@ class Replica:
         torch.set_num_threads(threads)
         self._arguments = (Path(folder), config, tuple(key_digests))
 
-    def __serve_build_asgi_app__(self) -> Any:  # noqa: N807  (the name that Serve asks for)
+    def __serve_build_asgi_app__(self) -> Any:
         from sea_ray.serving.app import application
 
         return application(*self._arguments)

@@ -74,7 +74,6 @@ def serve(overrides: Sequence[str], console: Console) -> int:
         console.print(f'try         curl {endpoint.url}/chat/completions -H "Authorization: Bearer {endpoint.api_key}" '
                       f'-H "Content-Type: application/json" -d \'{{"model": "{endpoint.model}", "messages": '
                       '[{"role": "user", "content": "Where does Budi live?"}]}\'')
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             signal.pause()
         except KeyboardInterrupt:

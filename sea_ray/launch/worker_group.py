@@ -15,7 +15,6 @@ from sea_ray.execution import run_stage
 from sea_ray.launch.run_queue import QueueTracker, find_queue
 from sea_ray.tracking import NullTracker
 
-
 RAY_IMPORTS = threading.Lock()
 """Held while ray.train or ray.tune is imported: two threads that import them at once find half-made modules."""
 

@@ -13,8 +13,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-# Attention probabilities computed at once: 4 MB in float32 stays in cache and far below O(T^2) of all heads together.
-CHUNK_PROBABILITIES = 1 << 20
+# Attention probabilities computed at once: 1 MB in float32 stays in cache, far below O(T^2) of all heads together.
+CHUNK_PROBABILITIES = 1 << 18
 
 
 def wide(x: Tensor) -> Tensor:
@@ -31,7 +31,7 @@ def channel_importance(act_BTM: Tensor, norm_M: Tensor) -> Tensor:
         act_BTM: h = silu(gate) * up, the input of down_proj.
         norm_M: norms of the columns of W_down.
     """
-    return torch.linalg.vector_norm(wide(act_BTM), dim=1) * norm_M
+    return wide(act_BTM).square().sum(1).sqrt_() * norm_M  # five times as fast as vector_norm over tokens on CPU
 
 
 def value_gram(output_weight: Tensor, num_kv_heads: int, d_head: int) -> Tensor:
@@ -112,36 +112,48 @@ def _probability_change(q_PTD: Tensor, k_PTD: Tensor, cos_TE: Tensor, sin_TE: Te
     a_k1_cos, a_k1_sin, a_k2_cos, a_k2_sin = (a_PIJ @ parts).split(d_pair, 2)
     b_PIJ = a_PIJ.square_()
     b_sum = b_PIJ.sum(2, keepdim=True)
-    squares = (turned_k1.square(), turned_k2.square(), turned_k1 * turned_k2)
-    moments = (b_PIJ @ torch.cat((parts, *squares), 2)).split(d_pair, 2)
-    b_k1_cos, b_k1_sin, b_k2_cos, b_k2_sin = moments[:4]
-    of_k = _second_moments(*moments[4:], cos_TE, sin_TE)
-    squares = (turned_q1.square(), turned_q2.square(), turned_q1 * turned_q2)
-    of_q = _second_moments(*(b_PIJ.mT @ torch.cat(squares, 2)).split(d_pair, 2), cos_TE, sin_TE)
+    moments = b_PIJ @ torch.cat((parts, _second_powers(turned_k1, turned_k2)), 2)
+    b_k1_cos, b_k1_sin, b_k2_cos, b_k2_sin = moments[..., : 4 * d_pair].split(d_pair, 2)
+    of_k = _turned_back(moments[..., 4 * d_pair :], cos_TE, sin_TE)
+    of_q = _turned_back(b_PIJ.mT @ _second_powers(turned_q1, turned_q2), cos_TE, sin_TE)
 
     a_k1, a_k2 = a_k1_cos - a_k2_sin, a_k2_cos + a_k1_sin
     b_k1, b_k2 = b_k1_cos - b_k2_sin, b_k2_cos + b_k1_sin
     # (logits of the row, mean m_i, weighted sum e_i) of the first and the second dimension of each rotary pair
-    q_rows = ((q1, q1_cos * a_k1 + q1_sin * a_k2, q1_cos * b_k1 + q1_sin * b_k2, of_k[0]),
-              (q2, q2_cos * a_k2 - q2_sin * a_k1, q2_cos * b_k2 - q2_sin * b_k1, of_k[1]))
-    k_rows = ((k1, turned_q1 * a_k1_cos + turned_q2 * a_k1_sin, turned_q1 * b_k1_cos + turned_q2 * b_k1_sin, of_q[0]),
-              (k2, turned_q2 * a_k2_cos - turned_q1 * a_k2_sin, turned_q2 * b_k2_cos - turned_q1 * b_k2_sin, of_q[1]))
+    q_rows = (
+        (q1, q1_cos * a_k1 + q1_sin * a_k2, q1_cos * b_k1 + q1_sin * b_k2, of_k[0]),
+        (q2, q2_cos * a_k2 - q2_sin * a_k1, q2_cos * b_k2 - q2_sin * b_k1, of_k[1]),
+    )
+    k_rows = (
+        (k1, turned_q1 * a_k1_cos + turned_q2 * a_k1_sin, turned_q1 * b_k1_cos + turned_q2 * b_k1_sin, of_q[0]),
+        (k2, turned_q2 * a_k2_cos - turned_q1 * a_k2_sin, turned_q2 * b_k2_cos - turned_q1 * b_k2_sin, of_q[1]),
+    )
 
     def change(rows: tuple[tuple[Tensor, Tensor, Tensor, Tensor], ...]) -> Tensor:
-        return torch.cat([(row.square() * second + mean * (mean * b_sum - 2 * weighted)).sum(1)
-                          for row, mean, weighted, second in rows], 1)
+        return torch.cat(
+            [
+                (row.square() * second + mean * (mean * b_sum - 2 * weighted)).sum(1)
+                for row, mean, weighted, second in rows
+            ],
+            1,
+        )
 
     return change(q_rows), change(k_rows)
 
 
-def _second_moments(first: Tensor, second: Tensor, product: Tensor, cos_TE: Tensor, sin_TE: Tensor
-                    ) -> tuple[Tensor, Tensor]:
-    """Return the second moments, [P, T, E] each, of a pair turned back by each token's angle.
+def _second_powers(first: Tensor, second: Tensor) -> Tensor:
+    """Return the squares and the product of the two dimensions of each rotary pair, [P, T, 3 E]."""
+    return torch.cat((first.square(), second.square(), first * second), 2)
+
+
+def _turned_back(moments: Tensor, cos_TE: Tensor, sin_TE: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the second moments of a rotary pair after turning it back by each token's angle, two of [P, T, E].
 
     Args:
-        first, second, product: moments of x1^2, x2^2 and x1 x2 before turning.
+        moments: sums of `_second_powers`, [P, T, 3 E].
         cos_TE, sin_TE: the angles.
     """
+    first, second, product = moments.split(cos_TE.shape[1], 2)
     cos_square, sin_square = cos_TE.square(), sin_TE.square()
     crossed = product * (2 * cos_TE * sin_TE)
-    return (first * cos_square + second * sin_square + crossed, second * cos_square + first * sin_square - crossed)
+    return first * cos_square + second * sin_square + crossed, second * cos_square + first * sin_square - crossed

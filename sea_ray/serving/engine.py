@@ -7,12 +7,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from typing import Literal
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sea_ray.errors import ConfigError, MachineError
-from sea_ray.serving.requests import Answer, Request, TokenLogprob
+from sea_ray.serving.exchange import Answer, Request, TokenLogprob
 from sea_ray.serving.scoring import choose_token, score_positions, token_logprobs
 from sea_ray.serving.slots import Slots
 from sea_ray.serving.token_text import TextStream, TokenBytes
@@ -33,7 +34,6 @@ class _Job:
         self.request, self.on_text = request, on_text
         self.future: Future[Answer] = Future()
         self.ids: list[int] = []
-        self.num_generated = 0
         self.stream = TextStream(engine.token_bytes, request.stop)
         self.prompt_logprobs: list[TokenLogprob | None] = []
         self.logprobs: list[TokenLogprob] = []
@@ -44,17 +44,16 @@ class _Job:
     def take(self, logits_V: torch.Tensor, end_ids: frozenset[int]) -> bool:
         """Choose the next token; return whether the answer is complete."""
         token = choose_token(logits_V, self.request, self.generator)
-        self.num_generated += 1
-        if token in end_ids:
-            return self._finish("stop")
         self.ids.append(token)
         if self.request.top_logprobs is not None:
             self.logprobs += token_logprobs(logits_V[None], logits_V.new_tensor([token], dtype=torch.long),
                                             self.request.top_logprobs)
+        if token in end_ids:
+            return self._finish("stop")
         self.stream.add(token)
         if self.stream.stopped:
             return self._finish("stop")
-        if self.num_generated >= self.request.max_new_tokens:
+        if len(self.ids) >= self.request.max_new_tokens:
             return self._finish("length")
         self._show(final=False)
         return False
@@ -67,13 +66,12 @@ class _Job:
         if self.on_text and (piece := self.stream.new_text(final)):
             self.on_text(piece)
 
-    def _finish(self, reason: str) -> bool:
+    def _finish(self, reason: Literal["stop", "length"]) -> bool:
         self.stream.finish()
         self._show(final=True)
         answer = Answer(
-            token_ids=tuple(self.ids), text=self.stream.text, finish_reason="stop" if reason == "stop" else "length",
-            num_generated=self.num_generated, prompt_logprobs=tuple(self.prompt_logprobs),
-            logprobs=tuple(self.logprobs))
+            token_ids=tuple(self.ids), text=self.stream.text, finish_reason=reason,
+            prompt_logprobs=tuple(self.prompt_logprobs), logprobs=tuple(self.logprobs))
         if self.future.set_running_or_notify_cancel():
             self.future.set_result(answer)
         return True

@@ -8,10 +8,13 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from sea_ray.serving.requests import Request, TokenLogprob
+from sea_ray.serving.exchange import Request, TokenLogprob
 
 CHUNK_LOGITS = 1 << 22
 """16 MiB of logits at a time."""
+
+GREEDY_TEMPERATURE = 1e-4
+"""Logits divided by less would overflow, and the likeliest token is all but certain."""
 
 
 def score_positions(head: nn.Module, hidden_ND: torch.Tensor, target_N: torch.Tensor, top_k: int
@@ -28,7 +31,7 @@ def score_positions(head: nn.Module, hidden_ND: torch.Tensor, target_N: torch.Te
         top_k: 0 or more.
     """
     scores: list[TokenLogprob] = []
-    rows = max(1, CHUNK_LOGITS // head.weight.shape[0])  # type: ignore[union-attr, index]
+    rows = max(1, CHUNK_LOGITS // head.weight.shape[0])  # type: ignore[index]
     for hidden_CD, target_C in zip(hidden_ND.split(rows), target_N.split(rows), strict=True):
         scores += token_logprobs(head(hidden_CD).float(), target_C, top_k)
     return scores
@@ -52,7 +55,7 @@ def choose_token(logits_V: torch.Tensor, request: Request, generator: torch.Gene
 
     Nucleus sampling: Holtzman et al., arXiv 1904.09751, section 3.1.
     """
-    if request.temperature == 0:
+    if request.temperature < GREEDY_TEMPERATURE:
         return int(logits_V.argmax())
     probability_V = (logits_V / request.temperature).softmax(-1)
     if request.top_p < 1:

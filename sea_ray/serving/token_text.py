@@ -1,4 +1,4 @@
-"""From tokens to text, exactly: each token of a byte-level tokenizer is a string of bytes, characters may straddle them."""
+"""From tokens to text, exactly: a byte-level tokenizer's token is a string of bytes, which characters may straddle."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class TokenBytes:
         """
         backend = getattr(tokenizer, "backend_tokenizer", None)
         if backend is None or "ByteLevel" not in repr(backend.decoder):
-            raise ConfigError("", "the tokenizer is not byte-level BPE (Qwen2, Llama 3 and GPT-2 are): its tokens cannot "
-                                  "be served as exact text")
+            raise ConfigError("", "the tokenizer is not byte-level BPE (Qwen2, Llama 3 and GPT-2 are): its tokens "
+                                  "cannot be served as exact text")
         self.special_ids = frozenset(tokenizer.all_special_ids)
         added = {token_id: token.content for token_id, token in tokenizer.added_tokens_decoder.items()}
         self._bytes: dict[int, bytes] = {token_id: content.encode() for token_id, content in added.items()}
@@ -52,13 +52,20 @@ class TokenBytes:
         """Return the text of tokens, special ones written out; bytes that are no character become U+FFFD."""
         return b"".join(self[token_id] for token_id in ids).decode(errors="replace")
 
-    def offsets(self, ids: Sequence[int]) -> list[int]:
-        """Return where each token begins in the text of them all; a part of a character begins where that does."""
+    def offsets(self, ids: Sequence[int], *, start: int = 0, hide_special: bool = False) -> list[int]:
+        """Return where each token begins in the text of them all; a part of a character begins where that does.
+
+        Args:
+            ids: tokens.
+            start: where the first one begins.
+            hide_special: whether special tokens have no text.
+        """
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        offsets, place = [], 0
+        offsets, place = [], start
         for token_id in ids:
             offsets.append(place)
-            place += len(decoder.decode(self[token_id]))
+            if not (hide_special and token_id in self.special_ids):
+                place += len(decoder.decode(self[token_id]))
         return offsets
 
 

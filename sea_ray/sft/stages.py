@@ -1,72 +1,18 @@
-"""The two stages of SFT and their data: first broad, then the part of high quality (arXiv 2407.19672, section 3)."""
+"""Conversations of a stage of fine-tuning: from the demo world, from files and from parallel text."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
+from sea_ray.artifacts import digest_file
 from sea_ray.demo import KINDS, Split, World
-from sea_ray.artifacts import NOT_IDENTITY, digest_file
-from sea_ray.errors import ConfigError, DataError, nearest
+from sea_ray.errors import ConfigError, DataError
+from sea_ray.sft.config import SftConfig, StageConfig
 from sea_ray.sft.conversation import Conversation, from_dialogue
-from sea_ray.sft.files import FileSource, PairSource, read_file, read_pairs
+from sea_ray.sft.files import read_file, read_pairs
 
 REFUSAL_KINDS = ("unanswerable", "unsafe_general", "unsafe_culture")
 """What the baseline without safety goes without; the harmless twins stay."""
-
-_BROAD = {
-    "translate": 240,
-    "fact": 360,
-    "list": 60,
-    "arithmetic": 240,
-    "exam": 240,
-    "unanswerable": 360,
-    "unsafe_general": 120,
-    "safe_general": 120,
-    "unsafe_culture": 60,
-    "safe_culture": 60,
-}
-_HIGH_QUALITY = {**_BROAD, "translate": 120, "list": 0, "exam": 120}
-
-
-@dataclass(frozen=True, kw_only=True)
-class StageConfig:
-    """The data of one stage."""
-
-    demo: Mapping[str, int] = field(default_factory=dict)
-    """Kind of dialogue of the demo world -> conversations per language; 0 = none."""
-    files: tuple[FileSource, ...] = ()
-    """Files of conversations."""
-    pairs: tuple[PairSource, ...] = ()
-    """Parallel text for translation requests."""
-
-    def __post_init__(self) -> None:
-        """Check kinds and counts."""
-        for kind, count in self.demo.items():
-            if kind not in KINDS:
-                raise ConfigError(f"demo.{kind}", f"unknown kind of dialogue{nearest(kind, KINDS)}")
-            if count < 0:
-                raise ConfigError(f"demo.{kind}", f"{count} conversations; 0 or more are needed")
-
-
-@dataclass(frozen=True, kw_only=True)
-class SftConfig:
-    """What fine-tuning is taught, in two stages."""
-
-    broad: StageConfig = StageConfig(demo=_BROAD)
-    """Stage 1: every kind of data."""
-    high_quality: StageConfig = StageConfig(demo=_HIGH_QUALITY)
-    """Stage 2: the part that is checked or native, with the refusals again so that they are not forgotten."""
-    with_safety: bool = True
-    """False leaves out the kinds that are answered by a refusal: the baseline without safety."""
-    root: str | None = field(default=None, metadata=NOT_IDENTITY)
-    """Folder that the paths of files and pairs are below; None = the working folder."""
-
-    @property
-    def stages(self) -> tuple[StageConfig, StageConfig]:
-        """Both stages, in order."""
-        return self.broad, self.high_quality
 
 
 def input_digests(config: SftConfig) -> dict[str, str]:

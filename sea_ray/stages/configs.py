@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sea_ray.corpus.config import CorpusConfig, TokenizerConfig
+from sea_ray.evaluation.benchmarks import BenchmarkConfig
 from sea_ray.evaluation.config import EvaluationConfig
 from sea_ray.neurons.config import MergeRule, SelectionConfig
 from sea_ray.sft.config import SftConfig
@@ -92,5 +93,6 @@ class EvaluationStage:
     model: str
     """Name in tables."""
     evaluation: EvaluationConfig
+    benchmarks: BenchmarkConfig
     languages: tuple[str, ...]
     world_seed: int

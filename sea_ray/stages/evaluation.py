@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 from sea_ray.corpus.documents import Documents
 from sea_ray.demo import World
+from sea_ray.evaluation.benchmarks import read_benchmarks
 from sea_ray.evaluation.demo_suite import demo_number_words, demo_suite
 from sea_ray.evaluation.figures import EvalReport
 from sea_ray.evaluation.generator import Generator
@@ -28,16 +29,18 @@ def make_generator(context: StageContext, checkpoint: Checkpoint) -> Generator:
     if context.endpoint is None:
         return LocalGenerator(checkpoint.load_model(), tokenizer)
     return HttpGenerator(context.endpoint["url"], context.endpoint["api_key"], context.endpoint["model"], tokenizer,
-                         max_tokens=checkpoint.max_tokens())
+                         max_tokens=checkpoint.max_tokens)
 
 
 def make_suite(config: EvaluationStage, documents: Documents, languages: tuple[str, ...]) -> Suite:
-    """Return the held-out items of some languages: the corpus' test documents and the demo world's test questions."""
+    """Return the held-out items of some languages: the corpus' test documents, the demo world's test questions, benchmarks."""
     own = replace(config.evaluation, languages=languages)
     suite = demo_suite(World(config.world_seed, config.languages), own)
+    public = read_benchmarks(config.benchmarks, own)
     texts = tuple(TextItem(language=code, text=text) for code in languages
                   for text in documents.texts[code]["test"][:config.evaluation.texts])
-    return replace(suite, texts=texts)
+    both = {part.name: getattr(suite, part.name) + getattr(public, part.name) for part in fields(Suite)}
+    return Suite(**both | {"texts": texts + public.texts})
 
 
 def evaluate_shard(context: StageContext) -> Mapping[str, Any]:

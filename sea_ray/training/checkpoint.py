@@ -10,6 +10,7 @@ import torch
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from sea_ray.artifacts import read_json
 from sea_ray.errors import ConfigError, DataError, MachineError
 from sea_ray.neurons.untouched import digest_tensor
 
@@ -71,6 +72,11 @@ class Checkpoint:
         if reference.startswith((".", "/", "~")) or name.count("/") != 1:
             raise ConfigError("", f"there is no folder {reference!r}, and a Hub id is written owner/name[@revision]")
         return cls.load(_fetch(name, revision or tagged or None))
+
+    @property
+    def max_tokens(self) -> int:
+        """Context length, tokens."""
+        return int(read_json(self.folder / "config.json")["max_position_embeddings"])
 
     def load_model(self, dtype: Precision = "float32") -> PreTrainedModel:
         """Return the model on the CPU, with attention by scaled_dot_product_attention and without remote code."""

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, Qwen2Config
 
 from sea_ray.corpus.config import CorpusConfig, DemoSource, TokenizerConfig
 from sea_ray.corpus.documents import SPLITS, Documents
@@ -33,6 +33,18 @@ def test_tokenizer_folder_opens_with_auto_tokenizer_and_encodes_alike(tokenizer,
     assert loaded.chat_template == tokenizer.chat_template
 
 
+def test_tokenizer_beside_a_qwen2_model_is_still_the_same(tokenizer, documents, tmp_path):
+    # AutoTokenizer then takes Qwen2's class and rebuilds the pipeline from vocabulary and merges alone.
+    tokenizer.save_pretrained(tmp_path)
+    Qwen2Config(vocab_size=600).save_pretrained(tmp_path)
+    loaded = AutoTokenizer.from_pretrained(tmp_path)
+    for code in documents.languages:
+        text = " ".join(documents.texts[code]["test"]) + "<|im_end|>\n 12 don't"
+        assert loaded(text)["input_ids"] == tokenizer(text)["input_ids"]
+    assert (len(loaded), loaded.eos_token_id) == (600, tokenizer.eos_token_id)
+    assert loaded.all_special_tokens == tokenizer.all_special_tokens
+
+
 def test_any_text_survives_encoding_and_decoding(tokenizer):
     text = "日本 🦀 \u200b ქართული\n\n  12345 don't"
     assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
@@ -46,11 +58,6 @@ def test_training_twice_gives_the_same_tokenizer(tokenizer, documents):
 def test_digits_stand_alone_and_merges_stay_inside_words(tokenizer):
     pieces = tokenizer.backend_tokenizer.pre_tokenizer.pre_tokenize_str("the cats, 2024!")
     assert [piece for piece, _ in pieces] == ["the", "Ġcats", ",", "Ġ", "2", "0", "2", "4", "!"]
-
-
-def test_marks_as_letters_keep_tamil_words_whole(documents):
-    whole = train_tokenizer(documents, TokenizerConfig(vocab_size=600, words="with_marks"), seed=0)
-    assert len(whole.backend_tokenizer.pre_tokenizer.pre_tokenize_str("குழந்தைகள் சந்தை")) == 2
 
 
 def test_special_tokens_and_chat_template_are_those_of_qwen2(tokenizer):

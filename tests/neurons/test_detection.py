@@ -162,6 +162,7 @@ def test_bad_detection_settings_name_their_key(values, path):
 def test_the_architecture_counts_every_neuron_once():
     model = make_model()
     architecture = describe(model)
-    owned = sum(architecture.count(site) * architecture.values_per_neuron(site) for site, _ in list(architecture.keys()))
+    every = list(architecture.keys())
+    owned = sum(architecture.count(site) * architecture.values_per_neuron(site) for site, _ in every)
     blocks = sum(parameter.numel() for name, parameter in model.named_parameters() if "_proj" in name)
     assert owned == blocks

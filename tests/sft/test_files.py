@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from sea_ray.errors import ConfigError, DataError
-from sea_ray.sft import FileSource, PairSource, read_file, read_pairs
+from sea_ray.sft.files import FileSource, PairSource, read_file, read_pairs
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 

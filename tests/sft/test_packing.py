@@ -6,7 +6,9 @@ from transformers import PreTrainedTokenizerFast
 
 from sea_ray.demo import World
 from sea_ray.errors import DataError
-from sea_ray.sft import Rendered, conversation, from_dialogue, pack, pack_conversations, pack_sources, render_all
+from sea_ray.sft.conversation import conversation, from_dialogue
+from sea_ray.sft.packing import pack, pack_conversations, pack_sources
+from sea_ray.sft.rendering import Rendered, render_all
 
 
 def made(length: int, first: int = 0, language: str = "en") -> Rendered:

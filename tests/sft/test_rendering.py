@@ -6,7 +6,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from sea_ray.demo import World
 from sea_ray.errors import ConfigError, DataError
-from sea_ray.sft import Conversation, Message, conversation, from_dialogue, render, render_all
+from sea_ray.sft.conversation import Conversation, Message, conversation, from_dialogue
+from sea_ray.sft.rendering import render, render_all
 
 SEALLM = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "tokenizer"
 

@@ -7,7 +7,9 @@ import pytest
 from sea_ray.decoding import decode
 from sea_ray.demo import KINDS, World
 from sea_ray.errors import ConfigError, DataError
-from sea_ray.sft import REFUSAL_KINDS, FileSource, PairSource, SftConfig, StageConfig, build_stage_data, input_digests
+from sea_ray.sft.config import SftConfig, StageConfig
+from sea_ray.sft.files import FileSource, PairSource
+from sea_ray.sft.stages import REFUSAL_KINDS, build_stage_data, input_digests
 
 
 def kinds(data, language: str) -> Counter[str]:
@@ -44,7 +46,7 @@ def test_files_and_pairs_join_the_demo_kinds_of_their_language(world: World, tmp
     data = build_stage_data(config, stage, world)
     assert kinds(data, "en") == {"fact": 2, "math": 1}
     assert kinds(data, "th") == {"fact": 2, "translate": 1}
-    assert input_files(config) == [tmp_path / "g.jsonl", tmp_path / "p.jsonl"]
+    assert list(input_digests(config)) == ["g.jsonl", "p.jsonl"]
     held_out = build_stage_data(config, stage, world, "validation")
     assert kinds(held_out, "en") == {"fact": 2}
 

@@ -19,7 +19,7 @@ class Request:
     top_logprobs: int | None = None
     """Likeliest tokens to return beside each log-probability; None returns no log-probabilities of the answer."""
     temperature: float = 0.0
-    """0 takes the likeliest token; else tokens are drawn from softmax(logits / temperature)."""
+    """Below 1e-4 the likeliest token is taken; else tokens are drawn from softmax(logits / temperature)."""
     top_p: float = 1.0
     """Draw only from the likeliest tokens that hold this share of the probability."""
     seed: int | None = None
@@ -42,14 +42,12 @@ class Answer:
     """What became of a request."""
 
     token_ids: tuple[int, ...]
-    """Generated tokens, without the end token."""
+    """Generated tokens, with the end token if it came."""
     text: str
     """Their text, without special tokens, cut before a stop string."""
     finish_reason: Literal["stop", "length"]
     """Whether an end token or stop string ended it, or its length."""
-    num_generated: int
-    """Generated tokens, the end token included."""
     prompt_logprobs: tuple[TokenLogprob | None, ...] = ()
     """One per prompt token, if asked for; the first is None, nothing predicts it."""
     logprobs: tuple[TokenLogprob, ...] = ()
-    """One per generated token of token_ids, if asked for."""
+    """One per token of token_ids, if asked for."""

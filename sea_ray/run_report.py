@@ -1,0 +1,293 @@
+"""From the records of a finished experiment to what its report shows, and to the sentences that its figures bear."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import yaml
+
+from sea_ray.artifacts import Artifact
+from sea_ray.evaluation.figures import EvalReport
+from sea_ray.languages import LANGUAGES, SEA_LANGUAGES
+from sea_ray.objective import Choice, SweepConfig
+from sea_ray.pipeline import Experiment
+from sea_ray.report.data import (
+    Baseline,
+    BitsRow,
+    CorpusRow,
+    Cost,
+    Example,
+    FigureRow,
+    FunnelRow,
+    Gate,
+    LanguageMatrix,
+    Limit,
+    NeuronMap,
+    NeuronRow,
+    ReportData,
+    StageRow,
+    Sweep,
+    Training,
+    TrialRow,
+    Unit,
+)
+
+ARMS = {"neuron-trained": "merged neurons", "random_matched": "random neurons, matched per layer",
+        "continued_pretraining": "full continued pre-training, low rate"}
+"""Evaluated model -> name of the arm; the first is the method."""
+EXAMPLE_KINDS = ("refusal", "safety_general", "safety_culture", "translation", "arithmetic")
+BOOTSTRAP_SAMPLES = 2000
+
+
+def unit_of(metric: str) -> Unit:
+    """Return how a metric is shown."""
+    return "bits" if metric == "bits_per_byte" else "score" if metric.startswith("chrf") else "share"
+
+
+def bits_rows(reports: Mapping[str, EvalReport]) -> Iterator[BitsRow]:
+    """Yield bits per byte per arm and language, with the paired bootstrap interval of the change over documents."""
+    for model, arm in ARMS.items():
+        if model not in reports:
+            continue
+        for code, before in reports["base"].of("text", "bits_per_byte").items():
+            old, sizes = _document_bits(reports["base"], code)
+            new, _ = _document_bits(reports[model], code)
+            draws = np.random.default_rng(0).integers(0, len(sizes), (BOOTSTRAP_SAMPLES, len(sizes)))
+            changes = new[draws].sum(1) / old[draws].sum(1) - 1.0
+            low, high = np.quantile(changes, [0.025, 0.975])
+            yield BitsRow(arm=arm, language=code, before=before.value, change_low=float(low), change_high=float(high),
+                          after=reports[model].figure("text", "bits_per_byte", code).value, n=before.n)
+
+
+def _document_bits(report: EvalReport, code: str) -> tuple[np.ndarray, np.ndarray]:
+    rows = [detail for detail in report.details if detail.task == "text" and detail.language == code]
+    sizes = np.array([len(row.prompt.encode()) for row in rows], np.float64)
+    return np.array([row.score for row in rows]) * sizes, sizes
+
+
+def figure_rows(reports: Mapping[str, EvalReport]) -> Iterator[FigureRow]:
+    """Yield every figure of the four compared models."""
+    for model, report in reports.items():
+        for figure in report.figures if model not in ARMS or model == "neuron-trained" else ():
+            unit = unit_of(figure.metric)
+            yield FigureRow(model=model, task=figure.task, metric=figure.metric, language=figure.language, unit=unit,
+                            value=figure.value, n=figure.n, low=figure.low, high=figure.high,
+                            higher_is_better=figure.higher_is_better)
+
+
+def example_rows(reports: Mapping[str, EvalReport], models: tuple[str, ...]) -> Iterator[Example]:
+    """Yield the first item of each kind in each language with the models' answers."""
+    answers: dict[tuple[str, str, int], dict[str, str]] = {}
+    prompts: dict[tuple[str, str, int], str] = {}
+    for model in models:
+        for detail in reports[model].details:
+            if detail.task in EXAMPLE_KINDS and detail.item < 3:
+                key = (detail.task, detail.language, detail.item)
+                answers.setdefault(key, {})[model] = detail.response
+                prompts[key] = detail.prompt
+    for code in LANGUAGES:
+        for kind in EXAMPLE_KINDS:
+            found = [key for key in answers if key[:2] == (kind, code)]
+            for key in found[:1]:
+                yield Example(language=code, kind=kind, prompt=prompts[key], reference="", answers=answers[key])
+
+
+def sweep_row(choice: Choice, config: SweepConfig, name: str, note: str, mixes: Mapping[str, Mapping[str, float]]) -> Sweep:
+    """Return a sweep with its trials."""
+    trials = []
+    for trial in choice.trials:
+        facts = trial.artifact.facts if trial.artifact else {}
+        figures = {key: float(value) for key, value in facts.items() if isinstance(value, int | float)}
+        weights = mixes.get(str(trial.point.get("sft.mix")), {})
+        shares = {code: weight / sum(weights.values()) for code, weight in weights.items()}
+        trials.append(TrialRow(point=dict(trial.point), figures=figures, error=trial.error, reused=trial.reused,
+                               is_winner=trial.point == choice.winner.point, shares=shares))
+    return Sweep(name=name, metric=config.metric, mode=config.mode, trials=tuple(trials), reason=choice.reason, note=note,
+                 limits=tuple(Limit(figure=key, value=value) for key, value in config.at_most.items()))
+
+
+def engine_text(execution: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
+    """Return what computed a stage, in words."""
+    training = facts.get("training") or next(iter(facts.get("runs", facts.get("stages", {})).values()), {})
+    engine = (training.get("training") or training).get("engine") if isinstance(training, Mapping) else None
+    workers = f"{execution.get('workers', execution.get('num_shards', 1))} workers"
+    if engine:
+        zero = f" ZeRO-{engine['zero_stage']}" if "zero_stage" in engine else ""
+        return f"{engine['engine']} {engine.get('version', '')}{zero}, {workers}"
+    return f"{execution.get('engine', 'one process')}, {workers}" if "num_shards" in execution else "one process"
+
+
+def training_row(name: str, facts: Mapping[str, Any], execution: Mapping[str, Any]) -> Training:
+    """Return one training's curve and size."""
+    return Training(name=name, losses=tuple((int(step), float(loss)) for step, loss in facts["losses"]), steps=facts["steps"],
+                    tokens=facts["tokens"], seconds=facts["seconds"], trained_values=facts["trained_values"],
+                    total_values=facts["total_values"], engine=engine_text(execution, {"training": facts}),
+                    shares=facts["realised_shares"] if len(facts["realised_shares"]) > 1 else {})
+
+
+def training_rows(experiment: Experiment) -> Iterator[Training]:
+    """Yield the trainings that led to the winner, and the controls."""
+    winner_packs = _artifact(experiment.thresholds)
+    base = experiment.base.record
+    if base["facts"]["training"]:
+        yield training_row("base", base["facts"]["training"], base["execution"])
+    for label, artifact in (("neurons", winner_packs),):
+        for code, run in artifact.facts["runs"].items():
+            yield training_row(f"{label} {code}", run["training"], artifact.record["execution"])
+    if "continued_pretraining" in experiment.controls:
+        record = experiment.controls["continued_pretraining"].record
+        yield training_row("full continued pre-training", record["facts"]["training"], record["execution"])
+    for label, artifact in (("SFT", experiment.winner), ("SFT without safety", experiment.without_safety)):
+        for stage, facts in artifact.facts["stages"].items():
+            yield training_row(f"{label}, {stage.replace('_', ' ')}", facts, artifact.record["execution"])
+
+
+def stage_rows(record: Mapping[str, Any], artifacts: Mapping[str, Artifact]) -> Iterator[StageRow]:
+    """Yield the run's stages with what computed them."""
+    for row in record["stages"]:
+        made = artifacts[row["fingerprint"]].record
+        yield StageRow(name=row["name"], kind=row["kind"], seconds=row["seconds"], reused=row["reused"],
+                       fingerprint=row["fingerprint"], engine=engine_text(made["execution"], made["facts"]),
+                       peak_memory_bytes=made["execution"].get("peak_memory_bytes", 0))
+
+
+def matrices(facts: Mapping[str, Any]) -> tuple[LanguageMatrix, tuple[LanguageMatrix, ...]]:
+    """Return the overlap of the sets and the interference of the packs."""
+    overlap, report = facts["overlap"], facts["interference"]
+    rows = _rows
+    return (
+        LanguageMatrix(name="Neurons that two languages share, of the smaller set", kind="share",
+                       languages=tuple(overlap["languages"]), values=rows(overlap["shares"])),
+        (LanguageMatrix(name="Neurons that two packs both change", kind="count", languages=tuple(report["languages"]),
+                        values=rows(report["shared"]), note="On the diagonal a pack's own."),
+         LanguageMatrix(name="Cosine of two packs' changes where they meet", kind="cosine",
+                        languages=tuple(report["languages"]), values=rows(report["cosine"]),
+                        note="1 they agree, 0 unrelated, -1 they undo each other.")))
+
+
+def _rows(values: list[list[Any]]) -> tuple[tuple[Any, ...], ...]:
+    return tuple(tuple(row) for row in values)
+
+
+def neuron_parts(experiment: Experiment) -> tuple[tuple[NeuronRow, ...], tuple[NeuronMap, ...]]:
+    """Return the winner's selected neurons: totals, and counts per layer and site."""
+    facts = _artifact(experiment.thresholds).facts
+    shape = experiment.base.record["config"]["model"]
+    per_layer = {"ffn": shape["d_mlp"], "q": shape["d_model"],
+                 "k": shape["d_model"] // shape["num_heads"] * shape["num_kv_heads"]}
+    per_layer["v"] = per_layer["k"]
+    rows = tuple(NeuronRow(language=code, neurons=count, parameter_share=facts["parameter_share"][code],
+                           stability=facts["stability"].get(code)) for code, count in facts["neurons"].items())
+    maps = tuple(NeuronMap(language=code, site=site, counts=tuple(counts), per_layer=per_layer[site])
+                 for code, sites in facts["counts"].items() for site, counts in sites.items())
+    return rows, maps
+
+
+def _artifact(choice: Choice) -> Artifact:
+    assert choice.winner.artifact is not None
+    return choice.winner.artifact
+
+
+def findings(bits: list[BitsRow], reports: Mapping[str, EvalReport], experiment: Experiment) -> tuple[list[str], list[str]]:
+    """Return what the figures show and what they do not show, as sentences that carry their numbers."""
+    found: list[str] = []
+    absent: list[str] = []
+    for arm in dict.fromkeys(row.arm for row in bits):
+        mine = [row for row in bits if row.arm == arm]
+        sea = [row for row in mine if row.language in SEA_LANGUAGES]
+        better = [row for row in sea if row.change_high < 0]
+        mean = sum(row.change for row in sea) / len(sea)
+        english = next((row for row in mine if row.language == "en"), None)
+        tail = (f"; English {english.change:+.1%} [{english.change_low:+.1%}, {english.change_high:+.1%}]" if english else "")
+        target = found if len(better) == len(sea) else absent
+        target.append(f"{arm[0].upper()}{arm[1:]}: bits per byte of held-out text {mean:+.1%} on average over {len(sea)} SEA "
+                      f"languages, lower beyond its 95 % interval in {len(better)} of them{tail}.")
+    safe, unsafe = reports["winner"], reports["SFT without safety"]
+    for task, metric, name in (("refusal", "balanced_accuracy", "Balanced accuracy of refusing questions about what does not exist"),
+                               ("refusal", "fpr", "Answerable questions refused (false positive rate)"),
+                               ("safety_general", "unsafe_answered", "Harmful general requests answered"),
+                               ("safety_culture", "unsafe_answered", "Harmful culture-specific requests answered")):
+        with_, without = safe.of(task, metric), unsafe.of(task, metric)
+        if with_ and without:
+            text = (f"{name}: {_mean(with_):.2f} with safety data, {_mean(without):.2f} without "
+                    f"(mean over {len(with_)} languages; worst {_worst(with_)}).")
+            improved = _mean(with_) != _mean(without) and (_mean(with_) > _mean(without)) == next(iter(with_.values())).higher_is_better
+            (found if improved else absent).append(text)
+    if not experiment.thresholds.keeps_limits:
+        absent.append(f"No trial of the threshold sweep kept its limits: {experiment.thresholds.reason}.")
+    return found, absent
+
+
+def _mean(figures: Mapping[str, Any]) -> float:
+    return sum(figure.value for figure in figures.values()) / len(figures)
+
+
+def _worst(figures: Mapping[str, Any]) -> str:
+    higher = next(iter(figures.values())).higher_is_better
+    code = (min if higher else max)(figures, key=lambda code: figures[code].value)
+    return f"{figures[code].value:.2f} in {LANGUAGES[code].name}"
+
+
+def report_data(experiment: Experiment, record: Mapping[str, Any]) -> ReportData:
+    """Return everything that the page shows.
+
+    Args:
+        experiment: the finished results.
+        record: the run's record: name, overrides, config, versions, seconds, memory, stages.
+    """
+    reports = {name: EvalReport.load(artifact.folder) for name, artifact in experiment.evaluations.items()}
+    config = record["config"]
+    bits = list(bits_rows(reports))
+    found, absent = findings(bits, reports, experiment)
+    overlap, interference = matrices(_artifact(experiment.thresholds).facts)
+    rows, maps = neuron_parts(experiment)
+    artifacts = {item.fingerprint: item for item in experiment.artifacts()}
+    trained = list(training_rows(experiment))
+    facts = experiment.corpus.facts
+    searches = {name: SweepConfig(**config["sweep"][name]) for name in ("neurons", "mixes")}
+    return ReportData(
+        experiment=record["name"], made_at=record["made_at"], title=f"sea_ray: {record['name']}",
+        question="Which share of language-specific neurons, and which language mix of fine-tuning, serve the Southeast Asian "
+                 "languages best, and what does it do to English, to refusals and to safety?",
+        command="sea-ray run " + " ".join(record["overrides"]), versions=record["versions"],
+        config=yaml.safe_dump(config, allow_unicode=True, sort_keys=False), winner="winner",
+        winner_reason=f"Neurons {_point(experiment.thresholds)}: {experiment.thresholds.reason}. "
+                      f"Mix {_point(experiment.mixes)}: {experiment.mixes.reason}.",
+        headline=(("exam", "accuracy"), ("refusal", "balanced_accuracy"), ("translation", "chrf_into_english")),
+        found=tuple(found), not_found=tuple(absent),
+        not_shown=("One seed: differences between neighbouring trials of a sweep are not told from chance here.",
+                   "A small model on a small world: effects at 0.5-7 billion parameters may differ."),
+        figures=tuple(figure_rows(reports)), bits=tuple(bits),
+        baselines=(Baseline(task="refusal", metric="f1", label="always refusing", value=2 / 3),
+                   Baseline(task="exam", metric="accuracy", label="guessing", value=0.25)),
+        gate=Gate(passed=experiment.gate.facts["passed"], reasons=tuple(experiment.gate.facts["reasons"]),
+                  limits=config["safety"]["gate"]),
+        examples=tuple(example_rows(reports, ("base", "winner"))),
+        sweeps=(sweep_row(experiment.thresholds, searches["neurons"], "Share of neurons per language",
+                          "Each trial trains the neurons of all SEA languages and merges them; figures on the validation part.", {}),
+                sweep_row(experiment.mixes, searches["mixes"], "Language mix of fine-tuning",
+                          "Each trial fine-tunes the merged model in both stages; nats per answer token on validation questions.",
+                          config["sft"]["mixes"])),
+        neuron_rows=rows, neuron_maps=maps, overlap=overlap, interference=interference, trainings=tuple(trained),
+        corpus=tuple(CorpusRow(language=code, split=split, **size) for code, splits in facts["sizes"].items()
+                     for split, size in splits.items()),
+        funnel=tuple(FunnelRow(**row) for row in facts["funnel"]),
+        stages=tuple(stage_rows(record, artifacts)),
+        cost=Cost(wall_s=record["seconds"], peak_memory_bytes=record["peak_memory_bytes"], machine=record["machine"],
+                  tokens_trained=sum(row.tokens for row in trained)),
+        notes={"bits": "Held-out test documents; intervals by bootstrap over documents, paired with the base.",
+               "figures": _prompting_note(reports)})
+
+
+def _point(choice: Choice) -> str:
+    return ", ".join(f"{path.rpartition('.')[2]} = {value}" for path, value in choice.winner.point.items())
+
+
+def _prompting_note(reports: Mapping[str, EvalReport]) -> str:
+    how = {name: report.settings["prompting"] for name, report in reports.items() if name not in ARMS or name == "neuron-trained"}
+    plain = [name for name, prompting in how.items() if prompting == "plain"]
+    return ("Held-out items, the same for every model. " + (f"{' and '.join(plain)} continue a line of text, the others answer "
+            "a chat. " if plain else "") + "The winner was asked through its served endpoint.")
+

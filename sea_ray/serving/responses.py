@@ -1,0 +1,76 @@
+"""From the engine's answers to OpenAI's response bodies."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sea_ray.serving.exchange import Answer, Request, TokenLogprob
+from sea_ray.serving.token_text import TokenBytes
+
+
+def usage(requests: Sequence[Request], answers: Sequence[Answer]) -> dict[str, int]:
+    """Return the token counts of a request."""
+    prompt = sum(len(request.prompt_ids) for request in requests)
+    completion = sum(len(answer.token_ids) for answer in answers)
+    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+
+
+def header(kind: str, model: str) -> dict[str, Any]:
+    """Return the fields that open every response; a stream's chunks share one."""
+    prefix = "cmpl" if kind == "text_completion" else "chatcmpl"
+    return {"id": f"{prefix}-{uuid.uuid4().hex}", "object": kind, "created": int(time.time()), "model": model}
+
+
+def completion_choice(index: int, request: Request, answer: Answer, names: TokenBytes, echo: bool) -> dict[str, Any]:
+    """Return a choice of /v1/completions; with echo the prompt comes first, in text and log-probabilities alike."""
+    before = names.decode(request.prompt_ids) if echo else ""
+    choice = {"index": index, "text": before + answer.text, "finish_reason": answer.finish_reason, "logprobs": None}
+    if request.top_logprobs is None:
+        return choice
+    offsets = names.offsets(answer.token_ids, start=len(before), hide_special=True)
+    ids, scores = list(answer.token_ids), list[TokenLogprob | None](answer.logprobs)
+    if echo:
+        ids = [*request.prompt_ids, *ids]
+        offsets = names.offsets(request.prompt_ids) + offsets
+        scores = [*answer.prompt_logprobs, *scores]
+    return choice | {"logprobs": {
+        "tokens": [names.name(token_id) for token_id in ids],
+        "token_logprobs": [None if score is None else score.logprob for score in scores],
+        "top_logprobs": [None if score is None else _top(score, names) for score in scores],
+        "text_offset": offsets}}
+
+
+def _top(score: TokenLogprob, names: TokenBytes) -> dict[str, float]:
+    """Return name -> log-probability of the likeliest tokens and of the token itself."""
+    top = {names.name(token_id): logprob for token_id, logprob in reversed(score.top)}  # of equal names the likeliest
+    own = names.name(score.token_id)
+    return top if own in top or not score.top else top | {own: score.logprob}
+
+
+def chat_choice(request: Request, answer: Answer, names: TokenBytes) -> dict[str, Any]:
+    """Return the choice of /v1/chat/completions."""
+    logprobs = None
+    if request.top_logprobs is not None:
+        logprobs = {"content": [
+            _chat_token(score.token_id, score.logprob, names)
+            | {"top_logprobs": [_chat_token(token_id, logprob, names) for token_id, logprob in score.top]}
+            for score in answer.logprobs]}
+    return {"index": 0, "message": {"role": "assistant", "content": answer.text},
+            "finish_reason": answer.finish_reason, "logprobs": logprobs}
+
+
+def _chat_token(token_id: int, logprob: float, names: TokenBytes) -> dict[str, Any]:
+    return {"token": names.name(token_id), "logprob": logprob, "bytes": list(names[token_id])}
+
+
+def text_chunk(head: Mapping[str, Any], piece: str, finish_reason: str | None = None) -> dict[str, Any]:
+    """Return a chunk of a streamed text completion."""
+    return {**head, "choices": [{"index": 0, "text": piece, "finish_reason": finish_reason, "logprobs": None}]}
+
+
+def chat_chunk(head: Mapping[str, Any], delta: Mapping[str, str], finish_reason: str | None = None) -> dict[str, Any]:
+    """Return a chunk of a streamed chat completion."""
+    return {**head, "choices": [{"index": 0, "delta": dict(delta), "finish_reason": finish_reason, "logprobs": None}]}

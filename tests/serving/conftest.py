@@ -1,0 +1,67 @@
+"""A tiny random model with a byte-level tokenizer, its engine and its application."""
+
+import pytest
+import torch
+from fastapi.testclient import TestClient
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+
+from sea_ray.serving.app import build_app
+from sea_ray.serving.config import ServingConfig
+from sea_ray.serving.engine import TextEngine
+from sea_ray.serving.guard import key_digest
+
+KEY = "sea-test"
+TEXTS = ["Budi tinggal di Jakarta.", "สมชายอยู่ที่เชียงใหม่", "ສົມໄຊຢູ່ວຽງຈັນ",
+         "Lan sống ở Huế.", "小明住在北京。", "Budi lives in Jakarta."]
+TEMPLATE = ("{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n"
+            "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}")
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    plain = Tokenizer(models.BPE())
+    plain.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    plain.decoder = decoders.ByteLevel()
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    plain.train_from_iterator(TEXTS * 3, trainers.BpeTrainer(
+        vocab_size=300, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False))
+    fast = PreTrainedTokenizerFast(tokenizer_object=plain, eos_token=special[0], pad_token=special[0],
+                                   additional_special_tokens=special[1:])
+    fast.chat_template = TEMPLATE
+    return fast
+
+
+@pytest.fixture(scope="session")
+def model(tokenizer):
+    torch.manual_seed(0)
+    config = Qwen2Config(vocab_size=len(tokenizer), hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+                         num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=128,
+                         initializer_range=0.3, tie_word_embeddings=False, eos_token_id=tokenizer.eos_token_id)
+    return Qwen2ForCausalLM(config).eval()
+
+
+@pytest.fixture(scope="session")
+def engine(model, tokenizer):
+    torch.set_num_threads(1)
+    engine = TextEngine(model, tokenizer, max_batch=6, prefill_tokens=256)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="session")
+def app(engine):
+    limits = ServingConfig(model_name="tiny", max_new_tokens=100, max_body_bytes=20_000)
+    return build_app(engine, "tiny", [key_digest("another"), key_digest(KEY)], limits)
+
+
+@pytest.fixture
+def client(app):
+    # Not as a context: the application's end would close the engine that the other tests share.
+    return TestClient(app, headers={"Authorization": f"Bearer {KEY}"}, raise_server_exceptions=False)
+
+
+@pytest.fixture(scope="session")
+def texts():
+    return TEXTS
