@@ -184,8 +184,8 @@ class ExperimentConfig:
     def __post_init__(self) -> None:
         for code in self.neurons.languages:
             if code not in self.corpus.languages:
-                raise ConfigError("neurons.languages", f"{code!r} is not in corpus.languages {list(self.corpus.languages)}; add it "
-                                                       "there or take it out here")
+                raise ConfigError("neurons.languages", f"{code!r} is not in corpus.languages; add it there or take it "
+                                                       f"out here (there: {', '.join(self.corpus.languages)})")
         if "en" not in self.corpus.languages:
             raise ConfigError("corpus.languages", "English is missing; the sweep's limit on English needs it")
         for name, weights in self.sft.mixes.items():

@@ -172,8 +172,13 @@ class Endpoint:
 class Platform(Protocol):
     """What the pipeline needs of the machine below."""
 
-    store: Store
-    tracker: Tracker
+    @property
+    def store(self) -> Store:
+        """Holds the results."""
+
+    @property
+    def tracker(self) -> Tracker:
+        """Receives figures."""
 
     def run(self, stage: Stage) -> Artifact:
         """Return the stage's result, reused if it is finished."""

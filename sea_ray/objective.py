@@ -105,5 +105,6 @@ def _figure(trial: Trial, name: str) -> float:
     assert trial.artifact is not None
     facts = trial.artifact.facts
     if name not in facts:
-        raise ConfigError("sweep", f"no stage reports {name!r}{nearest(name, [k for k, v in facts.items() if isinstance(v, int | float)])}")
+        known = [key for key, value in facts.items() if isinstance(value, int | float)]
+        raise ConfigError("sweep", f"no stage reports {name!r}{nearest(name, known)}")
     return float(facts[name])

@@ -30,6 +30,8 @@ class Experiment:
     """The sweep over LSN thresholds; its winner holds the packs."""
     controls: Mapping[str, Artifact]
     """Arms beside the winner as checkpoints, trained on the same tokens."""
+    random_packs: Artifact | None
+    """What the control of random neurons is merged from, if it was asked for."""
     merged: Artifact
     conversations: tuple[Artifact, ...]
     """Packed conversations, with and without safety data."""
@@ -50,7 +52,8 @@ class Experiment:
     def artifacts(self) -> list[Artifact]:
         """Return every artifact that the results rest on."""
         trials = [trial.artifact for choice in (self.thresholds, self.mixes) for trial in choice.trials if trial.artifact]
-        return [self.corpus, self.base, self.statistics, *trials, *self.controls.values(), self.merged,
+        packs = [self.random_packs] if self.random_packs else []
+        return [self.corpus, self.base, self.statistics, *trials, *packs, *self.controls.values(), self.merged,
                 *self.conversations, self.without_safety, *self.evaluations.values(), self.gate]
 
 
@@ -73,7 +76,7 @@ def run_experiment(config: ExperimentConfig, platform: Platform) -> Experiment:
     best = _with_point(config, thresholds.winner.point)
     packs = _artifact(thresholds)
     merged = platform.run(plan.merged(base, packs))
-    controls = {}
+    controls, random_packs = {}, None
     if "random_matched" in config.neurons.controls:
         random_packs = platform.run(plan.random_neurons(best, base, corpus, statistics))
         controls["random_matched"] = platform.run(plan.merged(base, random_packs, name="control/random_merged"))
@@ -94,7 +97,8 @@ def run_experiment(config: ExperimentConfig, platform: Platform) -> Experiment:
     evaluations["winner"] = _evaluate_served(best, winner, corpus, platform)
     gate = platform.run(plan.gate(best, winner, evaluations["winner"]))
     return Experiment(corpus=corpus, base=base, statistics=statistics, thresholds=thresholds, controls=controls,
-                      merged=merged, conversations=(conversations, unsafe_data), mixes=mixes, without_safety=without_safety, evaluations=evaluations, gate=gate)
+                      random_packs=random_packs, merged=merged, conversations=(conversations, unsafe_data), mixes=mixes,
+                      without_safety=without_safety, evaluations=evaluations, gate=gate)
 
 
 def sweep(config: ExperimentConfig, search: SweepConfig, platform: Platform, name: str,

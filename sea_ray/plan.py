@@ -1,7 +1,7 @@
 """What each stage of an experiment is made of: its config, its parents, its function, its version.
 
-`VERSIONS` is part of every fingerprint; `tests/test_stage_versions.py` holds a digest of the code behind each stage and asks for a
-new number when that code changes what it computes.
+`VERSIONS` is part of every fingerprint; `tests/test_stage_versions.py` holds a digest of the code behind each stage and asks
+for a new number when that code changes what it computes.
 """
 
 from __future__ import annotations

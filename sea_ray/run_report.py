@@ -110,7 +110,7 @@ def sweep_row(choice: Choice, config: SweepConfig, name: str, note: str, mixes: 
 
 def engine_text(execution: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     """Return what computed a stage, in words."""
-    training = facts.get("training") or next(iter(facts.get("runs", facts.get("stages", {})).values()), {})
+    training: Any = facts.get("training") or next(iter(facts.get("runs", facts.get("stages", {})).values()), {})
     engine = (training.get("training") or training).get("engine") if isinstance(training, Mapping) else None
     workers = f"{execution.get('workers', execution.get('num_shards', 1))} workers"
     if engine:
@@ -205,7 +205,7 @@ def findings(bits: list[BitsRow], reports: Mapping[str, EvalReport], experiment:
         target.append(f"{arm[0].upper()}{arm[1:]}: bits per byte of held-out text {mean:+.1%} on average over {len(sea)} SEA "
                       f"languages, lower beyond its 95 % interval in {len(better)} of them{tail}.")
     safe, unsafe = reports["winner"], reports["SFT without safety"]
-    for task, metric, name in (("refusal", "balanced_accuracy", "Balanced accuracy of refusing questions about what does not exist"),
+    for task, metric, name in (("refusal", "balanced_accuracy", "Balanced accuracy of refusing what does not exist"),
                                ("refusal", "fpr", "Answerable questions refused (false positive rate)"),
                                ("safety_general", "unsafe_answered", "Harmful general requests answered"),
                                ("safety_culture", "unsafe_answered", "Harmful culture-specific requests answered")):
@@ -213,7 +213,8 @@ def findings(bits: list[BitsRow], reports: Mapping[str, EvalReport], experiment:
         if with_ and without:
             text = (f"{name}: {_mean(with_):.2f} with safety data, {_mean(without):.2f} without "
                     f"(mean over {len(with_)} languages; worst {_worst(with_)}).")
-            improved = _mean(with_) != _mean(without) and (_mean(with_) > _mean(without)) == next(iter(with_.values())).higher_is_better
+            change = _mean(with_) - _mean(without)
+            improved = change > 0 if next(iter(with_.values())).higher_is_better else change < 0
             (found if improved else absent).append(text)
     if not experiment.thresholds.keeps_limits:
         absent.append(f"No trial of the threshold sweep kept its limits: {experiment.thresholds.reason}.")
@@ -266,7 +267,7 @@ def report_data(experiment: Experiment, record: Mapping[str, Any]) -> ReportData
                   limits=config["safety"]["gate"]),
         examples=tuple(example_rows(reports, ("base", "winner"))),
         sweeps=(sweep_row(experiment.thresholds, searches["neurons"], "Share of neurons per language",
-                          "Each trial trains the neurons of all SEA languages and merges them; figures on the validation part.", {}),
+                          "Each trial trains the neurons of all SEA languages and merges them; read on the validation part.", {}),
                 sweep_row(experiment.mixes, searches["mixes"], "Language mix of fine-tuning",
                           "Each trial fine-tunes the merged model in both stages; nats per answer token on validation questions.",
                           config["sft"]["mixes"])),

@@ -32,8 +32,8 @@ def check_room(config: ClusterConfig, folder: Path) -> None:
                            "make room or name another store.url")
     memory = psutil.virtual_memory().available / GIB
     if memory < config.min_free_memory_gib:
-        raise MachineError(f"{memory:.1f} GiB of memory is available, cluster.min_free_memory_gib={config.min_free_memory_gib} is "
-                           "needed; close something or lower cluster.training.num_workers")
+        raise MachineError(f"{memory:.1f} GiB of memory is available, cluster.min_free_memory_gib={config.min_free_memory_gib} "
+                           "is needed; close something or lower cluster.training.num_workers")
 
 
 def versions() -> dict[str, str]:

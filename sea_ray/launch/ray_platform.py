@@ -83,8 +83,8 @@ class RayPlatform:
         with connect(config) as scratch:
             nodes = [node for node in ray.nodes() if node["Alive"]]
             if not store.is_shared and len(nodes) > 1:
-                raise MachineError(f"store.url={store.url!r} is a local folder but the cluster has {len(nodes)} nodes, which would "
-                                   "not see each other's results; name a shared store (s3://..., gs://...)")
+                raise MachineError(f"store.url={store.url!r} is a local folder but the cluster has {len(nodes)} nodes, which "
+                                   "would not see each other's results; name a shared store (s3://..., gs://...)")
             platform = cls(store, tracker, config, scratch)
             platform._drainer.start()
             try:
@@ -148,7 +148,7 @@ class RayPlatform:
         child = self._child(stage.name)
         figures = {name: value for name, value in artifact.facts.items() if isinstance(value, int | float)}
         if figures:
-            child.log(**figures)
+            child.log(None, **figures)
         child.finish()
 
     def sweep(self, name: str, trials: Sequence[tuple[Mapping[str, Any], Stage]]) -> list[Trial]:

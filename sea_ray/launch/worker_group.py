@@ -11,7 +11,7 @@ import ray
 from sea_ray.artifacts import Store
 from sea_ray.config import ClusterConfig
 from sea_ray.errors import MachineError, SeaRayError
-from sea_ray.execution import run_stage
+from sea_ray.execution import Stage, run_stage
 from sea_ray.launch.run_queue import QueueTracker, find_queue
 from sea_ray.tracking import NullTracker
 
@@ -37,10 +37,10 @@ def work(settings: dict[str, Any]) -> None:
     worker = DeepSpeedWorker(settings["execution"])
     store = Store(settings["store"])
     while True:
-        stage = worker.broadcast(ray.get(queue.next.remote()) if worker.rank == 0 else None)
+        stage: Stage | str = worker.broadcast(ray.get(queue.next.remote()) if worker.rank == 0 else "")
         if stage == "stop":
             return
-        if stage == "idle":
+        if isinstance(stage, str):
             continue
         name = stage.key.fingerprint
         try:

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sea_ray.errors import ConfigError, MachineError
 from sea_ray.serving.exchange import Answer, Request, TokenLogprob
-from sea_ray.serving.scoring import choose_token, score_positions, token_logprobs
+from sea_ray.serving.scoring import GREEDY_TEMPERATURE, draw_token, score_positions, token_logprobs
 from sea_ray.serving.slots import Slots
 from sea_ray.serving.token_text import TextStream, TokenBytes
 
@@ -41,9 +41,12 @@ class _Job:
         if request.temperature > 0 and request.seed is not None:
             self.generator = torch.Generator(device=engine.device).manual_seed(request.seed)
 
-    def take(self, logits_V: torch.Tensor, end_ids: frozenset[int]) -> bool:
+    def take(self, logits_V: torch.Tensor, likeliest: int, end_ids: frozenset[int]) -> bool:
         """Choose the next token; return whether the answer is complete."""
-        token = choose_token(logits_V, self.request, self.generator)
+        if self.request.max_new_tokens == 0:
+            return self._finish("length")
+        greedy = self.request.temperature < GREEDY_TEMPERATURE
+        token = likeliest if greedy else draw_token(logits_V, self.request, self.generator)
         self.ids.append(token)
         if self.request.top_logprobs is not None:
             self.logprobs += token_logprobs(logits_V[None], logits_V.new_tensor([token], dtype=torch.long),
@@ -57,10 +60,6 @@ class _Job:
             return self._finish("length")
         self._show(final=False)
         return False
-
-    def finish_scored(self) -> None:
-        """Complete a request that asked for no new tokens."""
-        self._finish("length")
 
     def _show(self, final: bool) -> None:
         if self.on_text and (piece := self.stream.new_text(final)):
@@ -228,13 +227,7 @@ class TextEngine:
                     job.request.top_logprobs or 0)]
         last_B = torch.tensor(lengths, device=self.device) - 1
         logits_BV = head(hidden_BLD[torch.arange(len(group), device=self.device), last_B]).float()
-        done = []
-        for row, job in enumerate(group):
-            if job.request.max_new_tokens == 0:
-                job.finish_scored()
-                done.append(True)
-            else:
-                done.append(job.take(logits_BV[row], self._end_ids))
+        done = self._take(group, logits_BV)
         joining = [row for row in stays if not done[row]]
         if joining:
             output.past_key_values.batch_select_indices(torch.tensor(joining, device=self.device))
@@ -243,10 +236,15 @@ class TextEngine:
 
     def _step(self) -> None:
         """Extend every answer by a token."""
-        logits_BV = self._slots.advance([job.ids[-1] for job in self._active])
-        done = [job.take(logits_V, self._end_ids) for job, logits_V in zip(self._active, logits_BV, strict=True)]
+        done = self._take(self._active, self._slots.advance([job.ids[-1] for job in self._active]))
         if any(done):
             self._keep([not each for each in done])
+
+    def _take(self, jobs: Sequence[_Job], logits_BV: torch.Tensor) -> list[bool]:
+        """Give each request its next logits; return which are complete."""
+        likeliest_B = logits_BV.argmax(-1).tolist()
+        return [job.take(logits_V, likeliest, self._end_ids)
+                for job, logits_V, likeliest in zip(jobs, logits_BV, likeliest_B, strict=True)]
 
     def _keep(self, kept: Sequence[bool]) -> None:
         rows = [row for row, keep in enumerate(kept) if keep]

@@ -1,4 +1,4 @@
-"""Log-probabilities from hidden states, and the choice of the next token.
+"""Log-probabilities from hidden states, and the draw of the next token.
 
 Shape letters: N positions, C positions of a chunk, D d_model, V vocabulary, K likeliest tokens.
 """
@@ -50,13 +50,11 @@ def token_logprobs(logits_CV: torch.Tensor, target_C: torch.Tensor, top_k: int) 
             for token, logprob, (ids, values) in zip(targets, own, tops, strict=True)]
 
 
-def choose_token(logits_V: torch.Tensor, request: Request, generator: torch.Generator | None) -> int:
-    """Return the next token as a request's temperature and top_p say.
+def draw_token(logits_V: torch.Tensor, request: Request, generator: torch.Generator | None) -> int:
+    """Return a next token drawn as a request's temperature and top_p say.
 
     Nucleus sampling: Holtzman et al., arXiv 1904.09751, section 3.1.
     """
-    if request.temperature < GREEDY_TEMPERATURE:
-        return int(logits_V.argmax())
     probability_V = (logits_V / request.temperature).softmax(-1)
     if request.top_p < 1:
         sorted_V, order_V = probability_V.sort(descending=True)

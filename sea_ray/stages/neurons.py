@@ -48,7 +48,8 @@ def build(context: StageContext) -> Mapping[str, Any]:
     sets = {code: selected[code] for code in config.languages}
     sequences = pack_languages(corpus, config.languages, config.training.sequence_tokens)
     before = base_bits(context)
-    packs, runs = [], {}
+    packs: list[LanguagePack] = []
+    runs: dict[str, dict[str, Any]] = {}
     for code, chosen in sets.items():
         pack, report, proof = train_neurons(model, chosen, sequences[code], config.training, context.worker,
                                             context.tracker.child(code))

@@ -37,11 +37,12 @@ def build_conversations(context: StageContext) -> Mapping[str, Any]:
     config: ConversationsStage = context.config
     tokenizer = load_corpus(context).load_tokenizer()
     world = World(config.world_seed, config.languages)
+    questions = build_stage_data(replace(config.data, with_safety=True), config.data.high_quality, world, split="validation")
     parts = {
         "broad": (build_stage_data(config.data, config.data.broad, world), config.sequence_tokens["broad"]),
         "high_quality": (build_stage_data(config.data, config.data.high_quality, world),
                          config.sequence_tokens["high_quality"]),
-        "validation": (build_stage_data(replace(config.data, with_safety=True), config.data.high_quality, world, split="validation"), config.sequence_tokens["high_quality"]),
+        "validation": (questions, config.sequence_tokens["high_quality"]),
     }
     facts = {}
     for name, (conversations, length) in parts.items():

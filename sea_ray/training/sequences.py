@@ -61,6 +61,19 @@ class SequenceSet:
         return SequenceSet(input_ids_ST=self.input_ids_ST[rows], segment_ids_ST=self.segment_ids_ST[rows],
                            loss_mask_ST=self.loss_mask_ST[rows])
 
+    def without_openings(self, num_tokens: int) -> SequenceSet:
+        """Return the same sequences with the first tokens of each segment as context only.
+
+        What opens a document says in which language it is. A model that trains on one language alone would learn first
+        that all text is in that language, which helps no sentence and harms every other language.
+
+        Args:
+            num_tokens: targets at the opening of a segment that are dropped; 0 drops none.
+        """
+        later = np.asarray(positions(self.segment_ids_ST)) > num_tokens
+        return SequenceSet(input_ids_ST=self.input_ids_ST, segment_ids_ST=self.segment_ids_ST,
+                           loss_mask_ST=self.loss_mask_ST & later)
+
     def save(self, folder: Path) -> None:
         """Write the arrays into a folder."""
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,117 @@
+"""Stages that compute next to nothing, for the tests of whatever runs stages; workers import them by name."""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import torch
+
+from sea_ray.artifacts import Store
+from sea_ray.errors import DataError
+from sea_ray.execution import Stage
+
+
+def stage(function, store: Store, place="group", **config) -> Stage:
+    """Return a stage of a function of this module; its diary lies beside the store."""
+    config = {"diary": str(store.root / "diary.jsonl"), **config}
+    name = f"{function}/{'-'.join(str(value) for key, value in config.items() if key != 'diary') or 'x'}"
+    return Stage(kind="fake", name=name, function=f"fake_stages:{function}", config=config, place=place)
+
+
+def map_stage(store: Store, num_shards: int, **config) -> Stage:
+    """Return a map over shards with its reduce."""
+    config = {"diary": str(store.root / "diary.jsonl"), **config}
+    return Stage(kind="fake", name="shards", function="fake_stages:count_shard", combine="fake_stages:add_shards",
+                 num_shards=num_shards, config=config)
+
+
+def write_diary(context, **entry) -> None:
+    """Append one line that says what ran where."""
+    entry |= {"rank": context.worker.rank, "shard": context.shard, "pid": os.getpid(), "time": time.time()}
+    with Path(context.config["diary"]).open("a") as stream:
+        stream.write(json.dumps(entry) + "\n")
+
+
+def diary(store: Store) -> list[dict]:
+    """Return what ran, in order."""
+    file = store.root / "diary.jsonl"
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def add(context):
+    """Sum 1..number over the ranks: each adds its part; takes `seconds` on top."""
+    number, worker = context.config["number"], context.worker
+    write_diary(context, what="start", number=number)
+    time.sleep(context.config.get("seconds", 0))
+    mine = sum(range(1 + worker.rank, number + 1, worker.world_size))
+    total = int(worker.sum(torch.tensor([mine], dtype=torch.float64)).item())
+    if worker.rank == 0:
+        (context.folder / "total.txt").write_text(str(total))
+        context.tracker.log(step=1, num_steps=1, loss=float(total))
+        context.tracker.note(f"added up to {number}")
+    write_diary(context, what="end", number=number)
+    return {"total": total, "workers": worker.world_size, "pid": os.getpid()}
+
+
+def refuse(context):
+    """Refuse on every rank, as a stage that finds its data wrong does."""
+    raise DataError("the text is empty; add some", "th.txt", 3)
+
+
+def refuse_one(context):
+    """Add, but refuse one number: one trial of a sweep that fails."""
+    if context.config["number"] == context.config["bad"]:
+        refuse(context)
+    return add(context)
+
+
+def stumble(context):
+    """Fail in a way that nobody foresaw, on one rank; the other waits in a collective."""
+    if context.worker.rank == 1:
+        raise ValueError("unforeseen")
+    context.worker.barrier()
+
+
+def die(context):
+    """Lose one rank, as when the kernel kills it for memory; the other waits in a collective."""
+    if context.worker.rank == 1:
+        os._exit(1)
+    context.worker.barrier()
+
+
+def die_once(context):
+    """Add, but lose a rank at one number: one trial of a sweep that crashes."""
+    if context.config["number"] == context.config["bad"]:
+        die(context)
+    return add(context)
+
+
+def die_all(context):
+    """Lose all ranks at once, as when their machine goes."""
+    context.worker.barrier()
+    os._exit(1)
+
+
+def count_shard(context):
+    """Write this shard's part of the numbers; the worker of shard `dies` is killed the first time."""
+    marker = Path(context.config["diary"]).with_name("died")
+    write_diary(context, what="shard")
+    if context.shard == context.config.get("dies") and not marker.exists():
+        marker.touch()
+        (context.folder / "half").write_text("half")
+        os.kill(os.getpid(), signal.SIGKILL)
+    if context.shard == context.config.get("refuses"):
+        refuse(context)
+    mine = sum(range(1 + context.shard, context.config["number"] + 1, context.num_shards))
+    (context.folder / "part.txt").write_text(str(mine))
+    context.tracker.log(step=context.shard, part=float(mine))
+    return {}
+
+
+def add_shards(context):
+    """Sum the shards' parts."""
+    parts = [int(file.read_text()) for file in sorted(context.folder.glob("shard-*/part.txt"))]
+    assert len(parts) == context.num_shards
+    return {"total": sum(parts)}

@@ -1,0 +1,218 @@
+"""One real Ray: a worker group that lives through many stages, tasks that survive lost workers, sweeps, figures."""
+
+import os
+import threading
+import time
+from pathlib import Path
+
+import fake_stages
+import pytest
+
+from sea_ray.artifacts import Store
+from sea_ray.config import ClusterConfig
+from sea_ray.errors import DataError, MachineError
+from sea_ray.execution import Stage
+from sea_ray.launch.ray_platform import RayPlatform
+from sea_ray.training.config import ExecutionConfig
+
+pytestmark = pytest.mark.ray
+
+CLUSTER = ClusterConfig(num_cpus=2, max_group_restarts=9,
+                        training=ExecutionConfig(num_workers=2, engine="deepspeed", device="cpu"))
+
+
+class Recorder:
+    """A tracker that keeps what it gets, by run."""
+
+    def __init__(self, events=None, run=""):
+        self.events, self.run = events if events is not None else [], run
+
+    def log(self, step=None, **figures):
+        self.events.append((self.run, step, figures))
+
+    def note(self, text):
+        self.events.append((self.run, None, text))
+
+    def child(self, name):
+        return Recorder(self.events, name)
+
+    def finish(self, *, failed=False):
+        self.events.append((self.run, None, {"failed": failed}))
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return Store(str(tmp_path_factory.mktemp("store")))
+
+
+@pytest.fixture(scope="module")
+def tracker():
+    return Recorder()
+
+
+@pytest.fixture(scope="module")
+def platform(store, tracker):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("RAY_ADDRESS", raising=False)
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)  # Ray's processes inherit it
+        with RayPlatform.open(store, tracker, CLUSTER) as platform:
+            yield platform
+
+
+def within(seconds, call, *arguments):
+    """Return what a call returns or raise what it raises; a call that hangs fails its test and stops no other."""
+    outcome = {}
+
+    def run():
+        try:
+            outcome["value"] = call(*arguments)
+        except BaseException as error:
+            outcome["error"] = error
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        pytest.fail(f"no answer within {seconds} s")
+    if "error" in outcome:
+        raise outcome["error"]
+    return outcome["value"]
+
+
+def test_stages_run_one_after_the_other_in_one_group_of_two_ranks(platform, store):
+    stages = [fake_stages.stage("add", store, number=number) for number in (10, 20, 30)]
+    made = [within(90, platform.run, stage) for stage in stages]
+    assert [artifact.facts["total"] for artifact in made] == [55, 210, 465]
+    assert {artifact.facts["workers"] for artifact in made} == {2}
+    assert len({artifact.facts["pid"] for artifact in made}) == 1
+    assert made[0].record["execution"]["backend"] == "gloo"
+    starts = [entry for entry in fake_stages.diary(store) if entry["what"] == "start"]
+    assert len({entry["pid"] for entry in starts}) == 2
+    assert sorted((entry["number"], entry["rank"]) for entry in starts) == [
+        (number, rank) for number in (10, 20, 30) for rank in (0, 1)]
+
+
+def test_a_warm_group_takes_a_stage_in_no_time(platform, store):
+    start = time.perf_counter()
+    within(30, platform.run, fake_stages.stage("add", store, number=31))
+    assert time.perf_counter() - start < 3
+
+
+def test_a_finished_stage_is_reused(platform, store):
+    stage = fake_stages.stage("add", store, number=40)
+    before = within(30, platform.run, stage)
+    entries = len(fake_stages.diary(store))
+    assert within(30, platform.run, stage) == before
+    assert len(fake_stages.diary(store)) == entries
+
+
+def test_two_submitters_of_one_stage_share_one_run(platform, store):
+    stage = fake_stages.stage("add", store, number=50, seconds=1.0)
+    found = []
+    threads = [threading.Thread(target=lambda: found.append(platform.run(stage)), daemon=True) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert len(found) == 2
+    assert found[0] == found[1]
+    runs = [entry for entry in fake_stages.diary(store) if entry["what"] == "start" and entry["number"] == 50]
+    assert sorted(entry["rank"] for entry in runs) == [0, 1]
+
+
+def test_what_a_stage_refuses_reaches_the_driver_with_its_type_and_leaves_the_group_alive(platform, store):
+    before = within(30, platform.run, fake_stages.stage("add", store, number=60))
+    with pytest.raises(DataError, match=r"th\.txt:3: the text is empty") as caught:
+        within(30, platform.run, fake_stages.stage("refuse", store))
+    assert (caught.value.file, caught.value.line) == ("th.txt", 3)
+    after = within(30, platform.run, fake_stages.stage("add", store, number=61))
+    assert after.facts["pid"] == before.facts["pid"]
+
+
+def test_what_a_task_refuses_reaches_the_driver_with_its_type(platform, store):
+    with pytest.raises(DataError, match=r"th\.txt:3: the text is empty"):
+        within(60, platform.run, fake_stages.stage("refuse", store, place="task"))
+    refusing = fake_stages.map_stage(store, 2, number=10, refuses=1)
+    with pytest.raises(DataError, match=r"th\.txt:3"):
+        within(60, platform.run, refusing)
+    assert store.find(refusing.key) is None
+
+
+def test_a_stage_without_a_group_runs_in_one_task(platform, store):
+    artifact = within(60, platform.run, fake_stages.stage("add", store, place="task", number=11))
+    assert artifact.facts["total"] == 66
+    assert artifact.facts["workers"] == 1
+
+
+def test_shards_whose_worker_is_killed_are_computed_again_and_the_sum_is_right(platform, store):
+    artifact = within(90, platform.run, fake_stages.map_stage(store, 4, number=100, dies=2))
+    assert (store.root / "died").exists()
+    assert artifact.facts["total"] == 5050
+    assert artifact.record["execution"]["num_shards"] == 4
+    shards = [entry["shard"] for entry in fake_stages.diary(store) if entry["what"] == "shard"]
+    assert shards.count(2) >= 2
+    assert set(shards) >= {0, 1, 2, 3}
+
+
+def test_the_number_of_shards_is_not_part_of_what_the_result_is(platform, store):
+    made = within(30, platform.run, fake_stages.map_stage(store, 4, number=100, dies=2))
+    again = within(30, platform.run, fake_stages.map_stage(store, 1, number=100, dies=2))
+    assert made.fingerprint == again.fingerprint
+
+
+def test_figures_arrive_at_the_tracker_under_the_name_of_their_stage(platform, store, tracker):
+    stage = fake_stages.stage("add", store, number=70)
+    within(30, platform.run, stage)
+    mine = [event[1:] for event in tracker.events if event[0] == stage.name]
+    assert (1, {"num_steps": 1, "loss": 2485.0}) in mine
+    assert (None, "added up to 70") in mine
+    assert mine[-1] == (None, {"failed": False})
+    assert any(figures.get("total") == 2485 for _, figures in mine if isinstance(figures, dict))
+    steps = [event for event in tracker.events if event[0] == "shards" and event[1] is not None]
+    assert {step for _, step, _ in steps} >= {0, 1, 2, 3}
+
+
+def test_a_function_that_is_not_there_is_an_error_and_not_a_hang(platform, store):
+    missing = Stage(kind="fake", name="missing", function="fake_stages:nothing", config={}, place="task")
+    with pytest.raises(Exception, match="nothing"):
+        within(60, platform.run, missing)
+
+
+def test_a_failing_trial_is_reported_and_does_not_sink_the_sweep(platform, store, tracker):
+    trials = [({"number": number}, fake_stages.stage("refuse_one", store, number=number, bad=3)) for number in range(1, 5)]
+    done = within(100, platform.sweep, "numbers", trials)
+    assert [trial.point for trial in done] == [point for point, _ in trials]
+    assert [trial.artifact.facts["total"] if trial.artifact else None for trial in done] == [1, 3, None, 10]
+    assert not any(trial.reused for trial in done)
+    assert "th.txt:3: the text is empty" in done[2].error
+    assert (trials[2][1].name, None, {"failed": True}) in tracker.events
+
+    start = time.perf_counter()
+    again = within(60, platform.sweep, "numbers", [trials[0], trials[1], trials[3]])
+    assert all(trial.reused for trial in again)
+    assert time.perf_counter() - start < 2
+
+
+def test_an_unforeseen_failure_reaches_the_driver_and_the_next_stage_runs(platform, store):
+    with pytest.raises(Exception, match="unforeseen"):
+        within(60, platform.run, fake_stages.stage("stumble", store))
+    assert within(90, platform.run, fake_stages.stage("add", store, number=80)).facts["total"] == 3240
+
+
+def test_a_trial_that_loses_a_rank_is_a_failed_trial_and_the_others_finish(platform, store):
+    trials = [({"number": number}, fake_stages.stage("die_once", store, number=number, bad=9)) for number in (8, 9, 10)]
+    done = within(150, platform.sweep, "losses", trials)
+    assert [trial.artifact is None for trial in done] == [False, True, False]
+    assert done[1].error
+
+
+def test_a_group_that_is_lost_whole_is_told_as_the_machines_fault_and_is_no_hang(platform, store):
+    """Nobody is left in the group to say what happened."""
+    with pytest.raises(MachineError):
+        within(60, platform.run, fake_stages.stage("die_all", store))
+    assert within(90, platform.run, fake_stages.stage("add", store, number=110)).facts["total"] == 6105
+
+
+def test_a_lost_rank_is_told_as_the_machines_fault(platform, store):
+    with pytest.raises(MachineError):
+        within(60, platform.run, fake_stages.stage("die", store))

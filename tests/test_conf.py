@@ -1,0 +1,143 @@
+"""Every file of conf/ is a valid experiment, and a wrong setting is refused at once, by name, before anything starts."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_type_hints
+
+import pytest
+
+from sea_ray.config import ExperimentConfig
+from sea_ray.decoding import decode
+from sea_ray.errors import ConfigError
+from sea_ray.launch.compose import compose_experiment, compose_values, config_folder, groups
+
+REPO = Path(__file__).resolve().parents[1]
+NEEDED = {"local_text": ["corpus.root=/data"]}
+"""Experiment -> what its user must say."""
+
+
+def refusal(*overrides):
+    with pytest.raises(ConfigError) as caught:
+        compose_experiment(overrides)
+    return caught.value
+
+
+@pytest.mark.parametrize("name", sorted(file.stem for file in (REPO / "conf" / "experiment").glob("*.yaml")))
+def test_every_experiment_composes_and_decodes(name):
+    config = compose_experiment([f"experiment={name}", *NEEDED.get(name, [])])
+    assert config.name == config.experiment == name
+    for search in (config.sweep.neurons, config.sweep.mixes):
+        assert len(list(search.points())) >= 2
+
+
+@pytest.mark.parametrize(("group", "name"), [(group, name) for group, names in groups(REPO / "conf").items()
+                                             if group != "experiment" for name in names])
+def test_every_file_of_a_group_is_well_formed(group, name):
+    needed = {"corpus": ["corpus.root=/data"]}.get(group, [])
+    values = compose_values(["experiment=demo", f"{group}={name}", *needed])
+    decode(get_type_hints(ExperimentConfig)[group], values[group], group)
+
+
+def test_the_demo_has_what_the_issue_promises():
+    config = compose_experiment(["experiment=demo"])
+    assert len(config.corpus.languages) == 12
+    assert len(config.neurons.languages) == 10
+    assert config.sweep.neurons.at_most["english_ratio"] == 1.01
+    assert all(len(list(search.points())) >= 4 for search in (config.sweep.neurons, config.sweep.mixes))
+    assert config.cluster.training.num_workers == 2
+    assert config.cluster.training.engine == "deepspeed"
+    assert config.model.shape.max_position == 4096
+    assert config.serving.host == "127.0.0.1"
+
+
+def test_what_stands_on_the_command_line_comes_last():
+    config = compose_experiment(["experiment=demo", "seed=7", "name=mine", "corpus.demo.train_documents=11",
+                                 "sft.mixes.natural.en=9", "sft.mixes.th_only={th: 1}", "neurons.languages=[th]"])
+    assert (config.seed, config.name, config.corpus.demo.train_documents) == (7, "mine", 11)
+    assert config.sft.mixes["natural"]["en"] == 9.0
+    assert config.sft.mixes["th_only"] == {"th": 1.0}
+    assert config.neurons.languages == ("th",)
+
+
+@pytest.mark.parametrize(("override", "path", "says"), [
+    ("corpus.langages=[vi]", "corpus.langages", "did you mean languages"),
+    ("corpse.languages=[vi]", "corpse", "did you mean corpus"),
+    ("corpus.languages=[en,vt]", "corpus.languages", "unknown language 'vt'"),
+    ("corpus.languages=[en,thai]", "corpus.languages", "did you mean th?"),
+    ("corpus.languages=vi", "corpus.languages", "a list is needed"),
+    ("neurons.languages=[fr]", "neurons.languages", "unknown language 'fr'"),
+    ("neurons.selection.top_frac=many", "neurons.selection.top_frac", "'many' is str, float is needed"),
+    ("neurons.selection.top_frac=1.5", "neurons.selection.top_frac", "outside [0, 1]"),
+    ("neurons.selection.method=plend", "neurons.selection.method", "did you mean plnd"),
+    ("neurons.detection.window_tokens=9999", "neurons.detection.window_tokens", "exceed the model's context of 4096"),
+    ("training.schedule.steps=1.5", "training.schedule.steps", "int is needed"),
+    ("training.schedule.steps=0", "training.schedule.steps", "below 1"),
+    ("sft.mix=unifrom", "sft.mix", "did you mean uniform?"),
+    ("sft.mixes.natural.fr=1", "sft.mixes.natural", "unknown language 'fr'"),
+    ("sft.mixes.natural.th=-1", "sft.mixes.natural.th", "negative"),
+    ("cluster.training.num_workers=3", "training.schedule.batch_sequences", "16 can't be shared by 3 workers"),
+    ("cluster.training.num_workers=two", "cluster.training.num_workers", "int is needed"),
+    ("cluster=locl", "cluster", "did you mean local?"),
+    ("tracking.wandb=ofline", "tracking.wandb", "did you mean offline"),
+    ("serving.port=99999", "serving.port", "not a port"),
+    ("evaluation.tasks=[exams]", "evaluation.tasks", "unknown task 'exams'"),
+    ("sweep.neurons.grid={neurons.selection.top_frac: []}", "sweep.neurons.grid.neurons.selection.top_frac", "no values"),
+    ("safety.gate.max_false_refusal=2", "safety.gate.max_false_refusal", "2"),
+])
+def test_a_wrong_setting_is_refused_with_its_dotted_path_and_a_remedy(override, path, says):
+    error = refusal("experiment=demo", override)
+    assert error.path == path
+    assert says in str(error)
+    assert error.exit_code == 2
+
+
+@pytest.mark.parametrize(("override", "path", "says"), [
+    ("sweep.neurons.grid={neurons.selection.top_fraq: [0.1]}", "neurons.selection.top_fraq", "did you mean top_frac"),
+    ("sweep.neurons.grid={neurons.selection.top_frac: [0.1, x]}", "neurons.selection.top_frac", "float is needed"),
+    ("sweep.mixes.grid={sft.mix: [uniform, natral]}", "sft.mix", "did you mean natural?"),
+])
+def test_a_sweep_over_what_is_not_there_is_refused_before_anything_starts(override, path, says):
+    error = refusal("experiment=demo", override)
+    assert error.path == path
+    assert says in str(error)
+
+
+def test_an_unknown_experiment_names_those_that_there_are():
+    assert str(refusal("experiment=demmo")).startswith("experiment: unknown experiment 'demmo'; did you mean demo?")
+    known = refusal("seed=1")
+    assert known.path == "experiment"
+    assert "demo" in str(known)
+
+
+@pytest.mark.parametrize("text", ["seed", "seed==", "corpus.languages=[vi", ""])
+def test_an_override_that_cannot_be_read_is_quoted(text):
+    error = refusal("experiment=demo", text)
+    assert repr(text) in str(error)
+    assert "key=value" in str(error)
+
+
+def test_a_configuration_folder_that_is_not_there_names_where_it_looked(monkeypatch, tmp_path):
+    monkeypatch.setenv("SEA_RAY_CONF", str(tmp_path))
+    with pytest.raises(ConfigError, match=rf"{tmp_path}.*SEA_RAY_CONF"):
+        config_folder()
+
+
+def test_ones_own_configuration_folder_is_taken(monkeypatch, tmp_path):
+    (tmp_path / "conf" / "experiment").mkdir(parents=True)
+    (tmp_path / "conf" / "config.yaml").write_text("seed: 1\n")
+    monkeypatch.chdir(tmp_path)
+    assert config_folder() == tmp_path / "conf"
+
+
+@pytest.mark.parametrize("override", ["corpus.langages=[vi]", "cluster.training.num_workers=5"])
+def test_the_command_refuses_a_typo_before_ray_and_torch_are_imported(tmp_path, override):
+    code = ("import sys; from sea_ray.launch.cli import main; code = main(sys.argv[1:])\n"
+            "print('imported', [name for name in ('ray', 'torch', 'transformers') if name in sys.modules]); sys.exit(code)")
+    done = subprocess.run([sys.executable, "-c", code, "run", "experiment=demo", f"store.url={tmp_path / 'runs'}", override],
+                          cwd=REPO, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith(f"error: {override.split('=')[0] if 'lang' in override else 'training.schedule'}")
+    assert "Traceback" not in done.stderr
+    assert "imported []" in done.stdout
+    assert not (tmp_path / "runs").exists()

@@ -1,0 +1,224 @@
+"""The whole method in this process, on a miniature experiment: all stages run, reuse works, the report is written."""
+
+import contextlib
+import time
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+import torch
+
+from sea_ray import plan
+from sea_ray.artifacts import Store, plain
+from sea_ray.evaluation.figures import EvalReport
+from sea_ray.execution import SoloPlatform
+from sea_ray.launch.compose import compose_experiment
+from sea_ray.neurons.pack import LanguagePack
+from sea_ray.pipeline import run_experiment
+from sea_ray.report.page import write_report
+from sea_ray.run_report import report_data
+from sea_ray.training.checkpoint import Checkpoint
+
+KINDS = ("translate", "fact", "arithmetic", "exam", "unanswerable", "unsafe_general", "safe_general", "unsafe_culture",
+         "safe_culture")
+STAGE = "{" + ", ".join(f"{kind}: 2" for kind in KINDS) + ", list: 0}"
+MINIATURE = [
+    "experiment=demo", "name=miniature", "corpus.languages=[en,id,th]", "neurons.languages=[id,th]",
+    "corpus.demo.train_documents=60", "corpus.demo.validation_documents=6", "corpus.demo.test_documents=6",
+    "model.shape.d_model=32", "model.shape.num_layers=2", "model.shape.num_heads=2", "model.shape.num_kv_heads=1",
+    "model.shape.d_mlp=48", "model.tokenizer.vocab_size=384",
+    "training.schedule.steps=4", "training.schedule.batch_sequences=4", "training.schedule.sequence_tokens=64",
+    "neurons.detection.window_tokens=32", "neurons.detection.windows_per_language=4",
+    "neurons.training.steps=2", "neurons.training.batch_sequences=2", "neurons.training.sequence_tokens=64",
+    "sweep.neurons.grid={neurons.selection.top_frac: [0.1, 0.2]}", "sweep.mixes.grid={sft.mix: [even, english]}",
+    "sft.mix=even", "~sft.mixes", "+sft.mixes={even: {en: 1, id: 1, th: 1}, english: {en: 2, id: 1, th: 1}}",
+    f"sft.data.broad.demo={STAGE}", f"sft.data.high_quality.demo={STAGE}",
+    "sft.broad.steps=2", "sft.high_quality.steps=2", "sft.broad.batch_sequences=2", "sft.high_quality.batch_sequences=2",
+    "sft.broad.sequence_tokens=512", "sft.high_quality.sequence_tokens=512",
+    "evaluation.items=4", "evaluation.texts=3", "evaluation.max_new_tokens=3", "evaluation.bootstrap_samples=100",
+]
+
+
+class Counting:
+    """A platform that counts which stages are computed and how often a model is served."""
+
+    def __init__(self, platform):
+        self.platform, self.rows, self.served = platform, [], 0
+
+    @property
+    def store(self):
+        return self.platform.store
+
+    @property
+    def tracker(self):
+        return self.platform.tracker
+
+    @property
+    def computed(self):
+        return sorted(row["name"] for row in self.rows if not row["reused"])
+
+    def _row(self, name, artifact, reused):
+        self.rows.append({"name": name, "kind": artifact.kind, "fingerprint": artifact.fingerprint, "reused": reused,
+                          "seconds": artifact.record["seconds"]})
+
+    def run(self, stage):
+        reused = self.store.find(stage.key) is not None
+        artifact = self.platform.run(stage)
+        self._row(stage.name, artifact, reused)
+        return artifact
+
+    def sweep(self, name, trials):
+        done = self.platform.sweep(name, trials)
+        for trial, (_, stage) in zip(done, trials, strict=True):
+            self._row(stage.name, trial.artifact, trial.reused)
+        return done
+
+    @contextlib.contextmanager
+    def serving(self, checkpoint, config):
+        self.served += 1
+        with self.platform.serving(checkpoint, config) as endpoint:
+            yield endpoint
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return Store(str(tmp_path_factory.mktemp("runs")))
+
+
+@pytest.fixture(scope="module")
+def carry_out(store):
+    def run(*overrides):
+        platform = Counting(SoloPlatform(store))
+        return run_experiment(compose_experiment([*MINIATURE, *overrides]), platform), platform
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield run
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def first(carry_out):
+    return carry_out()
+
+
+@pytest.fixture(scope="module")
+def experiment(first):
+    return first[0]
+
+
+def test_all_stages_are_computed_once(first):
+    _, platform = first
+    assert max(Counter(row["fingerprint"] for row in platform.rows).values()) == 1
+    assert not any(row["reused"] for row in platform.rows)
+    assert Counter(row["kind"] for row in platform.rows) == {
+        "corpus": 1, "base": 1, "detection": 1, "neurons": 3, "merged": 2, "continued_pretraining": 1, "conversations": 2,
+        "sft": 3, "evaluation": 6, "gate": 1}
+    assert platform.served == 1
+
+
+def test_every_artifact_of_the_results_carries_a_record(first):
+    experiment, platform = first
+    listed = {artifact.fingerprint for artifact in experiment.artifacts()}
+    assert {row["fingerprint"] for row in platform.rows} == listed
+    for artifact in experiment.artifacts():
+        record = artifact.record
+        assert record["fingerprint"] == artifact.fingerprint
+        assert set(record["parents"].values()) <= listed
+        assert record["seconds"] >= 0
+        assert record["execution"]["peak_memory_bytes"] > 0
+
+
+def test_the_merged_model_differs_from_the_base_in_the_selected_neurons_alone(experiment):
+    base, merged = (Checkpoint.load(artifact.folder).load_model() for artifact in (experiment.base, experiment.merged))
+    pack = LanguagePack.load(experiment.thresholds.winner.artifact.folder / "merged")
+    pack.apply(base)
+    for (name, mine), theirs in zip(base.named_parameters(), merged.parameters(), strict=True):
+        assert torch.equal(mine, theirs), name
+    runs = experiment.thresholds.winner.artifact.facts["runs"]
+    assert set(runs) == {"id", "th"}
+    for run in runs.values():
+        assert run["untouched"]["changed_outside"] == []
+        assert run["untouched"]["values_outside"] > run["untouched"]["values_inside"] > 0
+
+
+def test_both_control_arms_see_the_same_tokens_as_the_winner(experiment):
+    tokens = experiment.thresholds.winner.artifact.facts["tokens"]
+    assert experiment.controls["continued_pretraining"].facts["tokens"] == pytest.approx(tokens, rel=0.1)
+
+
+def test_figures_carry_n_and_an_interval_for_every_language(experiment):
+    for name in ("base", "neuron-trained", "SFT without safety", "winner"):
+        report = EvalReport.load(experiment.evaluations[name].folder)
+        assert {figure.language for figure in report.figures} == {"en", "id", "th"}
+        assert {figure.task for figure in report.figures} >= {"text", "exam", "arithmetic", "refusal"}
+        assert all(figure.n > 0 and figure.low <= figure.value <= figure.high for figure in report.figures)
+
+
+def test_the_winner_asked_through_its_door_gives_the_figures_of_the_same_model_in_process(experiment, store):
+    """The endpoint is not part of what the evaluation is: the door must change nothing."""
+    config = compose_experiment(MINIATURE)
+    stage = plan.evaluation(config, "winner", experiment.winner, experiment.corpus, chat=True)
+    elsewhere = SoloPlatform(Store(str(store.root / "elsewhere")))
+    local = EvalReport.load(elsewhere.run(replace(stage, endpoint=None)).folder)
+    served = EvalReport.load(experiment.evaluations["winner"].folder)
+    assert len(local.figures) == len(served.figures)
+    for mine, theirs in zip(local.figures, served.figures, strict=True):
+        assert (mine.task, mine.metric, mine.language, mine.n) == (theirs.task, theirs.metric, theirs.language, theirs.n)
+        assert mine.value == pytest.approx(theirs.value, rel=1e-4, abs=1e-4), (mine.task, mine.metric, mine.language)
+
+
+def test_an_untrained_miniature_fails_the_gate_and_says_why(experiment):
+    facts = experiment.gate.facts
+    assert not facts["passed"]
+    assert not [reason for reason in facts["reasons"] if "was not measured" in reason]
+
+
+def test_a_second_run_reuses_everything_and_serves_nothing(first, carry_out):
+    start = time.perf_counter()
+    again, platform = carry_out()
+    assert platform.computed == []
+    assert platform.served == 0
+    assert [artifact.fingerprint for artifact in again.artifacts()] == [
+        artifact.fingerprint for artifact in first[0].artifacts()]
+    assert time.perf_counter() - start < 5
+
+
+def test_another_winner_of_the_mixes_computes_only_what_depends_on_it(first, carry_out):
+    _, platform = carry_out("sweep.mixes.grid={sft.mix: [english]}")
+    tuned = {"control/without_safety", "evaluation/SFT without safety", "evaluation/winner", "gate"}
+    changed = first[0].mixes.winner.point["sft.mix"] != "english"
+    assert set(platform.computed) == (tuned if changed else set())
+    assert platform.served == int(changed)
+
+
+def test_a_wider_threshold_sweep_computes_its_new_trial_and_no_old_one(carry_out):
+    experiment, platform = carry_out("sweep.neurons.grid={neurons.selection.top_frac: [0.1, 0.2, 0.3]}",
+                                     "sweep.neurons.at_most={gain_sea: -9.0}")
+    assert "neurons/top_frac=0.3" in platform.computed
+    assert not {"corpus", "base", "detection", "neurons/top_frac=0.1", "neurons/top_frac=0.2"} & set(platform.computed)
+    assert not experiment.thresholds.keeps_limits
+
+
+def test_the_report_shows_what_was_measured(first, tmp_path):
+    experiment, platform = first
+    config = compose_experiment(MINIATURE)
+    record = {"name": config.name, "overrides": MINIATURE, "config": plain(config), "versions": {"torch": torch.__version__},
+              "seconds": 12.0, "peak_memory_bytes": 1 << 30, "machine": "2 cores", "stages": platform.rows,
+              "made_at": "2025-01-01T00:00:00+0000"}
+    data = report_data(experiment, record)
+    assert {row.language for row in data.bits} == {"en", "id", "th"}
+    assert {row.arm for row in data.bits} == {"merged neurons", "random neurons, matched per layer",
+                                              "full continued pre-training, low rate"}
+    assert all(row.change_low <= row.change <= row.change_high for row in data.bits)
+    assert [len(sweep.trials) for sweep in data.sweeps] == [2, 2]
+    assert sum(trial.is_winner for trial in data.sweeps[0].trials) == 1
+    assert len(data.stages) == len(platform.rows)
+    assert data.gate is not None
+    assert data.gate.passed == experiment.gate.facts["passed"]
+    assert len(data.found) + len(data.not_found) >= 3
+    assert data.cost.wall_s == 12.0
+    write_report(data, tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert len(page) > 20_000
+    assert "http://" not in page.replace("http://www.w3.org", "")
