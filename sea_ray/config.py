@@ -43,6 +43,9 @@ class PretrainingConfig:
     """Share of the training tokens that English and Chinese get together, half each; the SEA languages share the rest."""
     max_epochs: float | None = None
     """Most passes over one language's text; null for no limit."""
+    annealing: TrainConfig | None = None
+    """A second part on English and Chinese alone, as public bases end on high-resource text; it leaves the other languages
+    known but suppressed. null: none."""
 
     def __post_init__(self) -> None:
         if not 0 < self.high_resource_share < 1:
@@ -59,11 +62,14 @@ class NeuronConfig:
     selection: SelectionConfig = field(default_factory=SelectionConfig)
     training: TrainConfig
     """Of one language."""
+    context_tokens: int = 6
+    """First tokens of each document that are read but not trained on: they tell the language, and a pack that learns only
+    that all text is in its language helps no sentence and harms every other language."""
     merge: Literal["add", "mean", "strongest", "refuse"] = "add"
     """What happens to a neuron that several packs change."""
     controls: tuple[Literal["random_matched", "continued_pretraining"], ...] = ("random_matched", "continued_pretraining")
     """Arms trained beside the winner on the same tokens: random neurons of equal count per layer, and all weights."""
-    continued_pretraining_rate: float = 3e-4
+    continued_pretraining_rate: float = 1e-4
     """Peak learning rate of the continued pre-training arm; low, so that it forgets little."""
 
     def __post_init__(self) -> None:
@@ -196,8 +202,10 @@ class ExperimentConfig:
         if self.model.checkpoint is None and longest > self.model.shape.max_position:
             raise ConfigError("neurons.detection.window_tokens", f"{longest} tokens exceed the model's context of "
                                                                  f"{self.model.shape.max_position}")
+        annealing = self.training.annealing
         workers = self.cluster.training.num_workers
-        for path, training in (("training.schedule", self.training.schedule), ("neurons.training", self.neurons.training),
+        for path, training in (("training.annealing", annealing or self.training.schedule),
+                               ("training.schedule", self.training.schedule), ("neurons.training", self.neurons.training),
                                ("sft.broad", self.sft.broad), ("sft.high_quality", self.sft.high_quality)):
             if training.batch_sequences % workers:
                 raise ConfigError(f"{path}.batch_sequences", f"{training.batch_sequences} can't be shared by {workers} workers; "

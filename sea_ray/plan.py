@@ -45,7 +45,7 @@ def base(config: ExperimentConfig, corpus: Artifact) -> Stage:
     model = config.model
     stage = BaseStage(checkpoint=model.checkpoint, revision=model.revision, model=model.shape, seed=config.seed,
                       training=config.training.schedule, weights=config.pretraining_weights(),
-                      max_epochs=config.training.max_epochs)
+                      max_epochs=config.training.max_epochs, annealing=config.training.annealing)
     return Stage(kind="base", name="base", function="sea_ray.stages.base:build", config=stage, place="group",
                  parents={"corpus": corpus}, version=VERSIONS["base"])
 
@@ -60,7 +60,8 @@ def detection(config: ExperimentConfig, base: Artifact, corpus: Artifact) -> Sta
 def neurons(config: ExperimentConfig, base: Artifact, corpus: Artifact, statistics: Artifact) -> Stage:
     """Neurons selected, trained per language and merged: one trial of the threshold sweep."""
     stage = NeuronStage(languages=config.neurons.languages, selection=config.neurons.selection,
-                        training=config.neurons.training, merge=config.neurons.merge)
+                        training=config.neurons.training, context_tokens=config.neurons.context_tokens,
+                        merge=config.neurons.merge)
     return Stage(kind="neurons", name="neurons", function="sea_ray.stages.neurons:build", config=stage, place="group",
                  parents={"base": base, "corpus": corpus, "statistics": statistics}, version=VERSIONS["neurons"])
 
@@ -75,6 +76,7 @@ def random_neurons(config: ExperimentConfig, base: Artifact, corpus: Artifact, s
 def continued_pretraining(config: ExperimentConfig, base: Artifact, corpus: Artifact) -> Stage:
     """Control: all weights, on the tokens that all packs together saw, at a low rate."""
     stage = ContinuedPretrainingStage(languages=config.neurons.languages, training=config.neurons.training,
+                                      context_tokens=config.neurons.context_tokens,
                                       learning_rate=config.neurons.continued_pretraining_rate)
     return Stage(kind="continued_pretraining", name="control/continued_pretraining", place="group", config=stage,
                  function="sea_ray.stages.neurons:build_continued_pretraining",

@@ -133,9 +133,10 @@ def training_rows(experiment: Experiment) -> Iterator[Training]:
     base = experiment.base.record
     if base["facts"]["training"]:
         yield training_row("base", base["facts"]["training"], base["execution"])
-    for label, artifact in (("neurons", winner_packs),):
-        for code, run in artifact.facts["runs"].items():
-            yield training_row(f"{label} {code}", run["training"], artifact.record["execution"])
+    if base["facts"]["annealing"]:
+        yield training_row("base, annealing", base["facts"]["annealing"], base["execution"])
+    for code, run in winner_packs.facts["runs"].items():
+        yield training_row(f"neurons {code}", run["training"], winner_packs.record["execution"])
     if "continued_pretraining" in experiment.controls:
         record = experiment.controls["continued_pretraining"].record
         yield training_row("full continued pre-training", record["facts"]["training"], record["execution"])

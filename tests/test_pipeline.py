@@ -3,8 +3,9 @@
 import contextlib
 import time
 from collections import Counter
-from dataclasses import replace
+from dataclasses import asdict, replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,29 +15,11 @@ from sea_ray.evaluation.figures import EvalReport
 from sea_ray.execution import SoloPlatform
 from sea_ray.launch.compose import compose_experiment
 from sea_ray.neurons.pack import LanguagePack
+from sea_ray.neurons.statistics import ImportanceStats
 from sea_ray.pipeline import run_experiment
 from sea_ray.report.page import write_report
 from sea_ray.run_report import report_data
 from sea_ray.training.checkpoint import Checkpoint
-
-KINDS = ("translate", "fact", "arithmetic", "exam", "unanswerable", "unsafe_general", "safe_general", "unsafe_culture",
-         "safe_culture")
-STAGE = "{" + ", ".join(f"{kind}: 2" for kind in KINDS) + ", list: 0}"
-MINIATURE = [
-    "experiment=demo", "name=miniature", "corpus.languages=[en,id,th]", "neurons.languages=[id,th]",
-    "corpus.demo.train_documents=60", "corpus.demo.validation_documents=6", "corpus.demo.test_documents=6",
-    "model.shape.d_model=32", "model.shape.num_layers=2", "model.shape.num_heads=2", "model.shape.num_kv_heads=1",
-    "model.shape.d_mlp=48", "model.tokenizer.vocab_size=384",
-    "training.schedule.steps=4", "training.schedule.batch_sequences=4", "training.schedule.sequence_tokens=64",
-    "neurons.detection.window_tokens=32", "neurons.detection.windows_per_language=4",
-    "neurons.training.steps=2", "neurons.training.batch_sequences=2", "neurons.training.sequence_tokens=64",
-    "sweep.neurons.grid={neurons.selection.top_frac: [0.1, 0.2]}", "sweep.mixes.grid={sft.mix: [even, english]}",
-    "sft.mix=even", "~sft.mixes", "+sft.mixes={even: {en: 1, id: 1, th: 1}, english: {en: 2, id: 1, th: 1}}",
-    f"sft.data.broad.demo={STAGE}", f"sft.data.high_quality.demo={STAGE}",
-    "sft.broad.steps=2", "sft.high_quality.steps=2", "sft.broad.batch_sequences=2", "sft.high_quality.batch_sequences=2",
-    "sft.broad.sequence_tokens=512", "sft.high_quality.sequence_tokens=512",
-    "evaluation.items=4", "evaluation.texts=3", "evaluation.max_new_tokens=3", "evaluation.bootstrap_samples=100",
-]
 
 
 class Counting:
@@ -86,10 +69,10 @@ def store(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def carry_out(store):
+def carry_out(store, miniature):
     def run(*overrides):
         platform = Counting(SoloPlatform(store))
-        return run_experiment(compose_experiment([*MINIATURE, *overrides]), platform), platform
+        return run_experiment(compose_experiment([*miniature, *overrides]), platform), platform
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -155,9 +138,10 @@ def test_figures_carry_n_and_an_interval_for_every_language(experiment):
         assert all(figure.n > 0 and figure.low <= figure.value <= figure.high for figure in report.figures)
 
 
-def test_the_winner_asked_through_its_door_gives_the_figures_of_the_same_model_in_process(experiment, store):
+def test_the_winner_asked_through_its_door_gives_the_figures_of_the_same_model_in_process(
+        experiment, store, miniature):
     """The endpoint is not part of what the evaluation is: the door must change nothing."""
-    config = compose_experiment(MINIATURE)
+    config = compose_experiment(miniature)
     stage = plan.evaluation(config, "winner", experiment.winner, experiment.corpus, chat=True)
     elsewhere = SoloPlatform(Store(str(store.root / "elsewhere")))
     local = EvalReport.load(elsewhere.run(replace(stage, endpoint=None)).folder)
@@ -166,6 +150,34 @@ def test_the_winner_asked_through_its_door_gives_the_figures_of_the_same_model_i
     for mine, theirs in zip(local.figures, served.figures, strict=True):
         assert (mine.task, mine.metric, mine.language, mine.n) == (theirs.task, theirs.metric, theirs.language, theirs.n)
         assert mine.value == pytest.approx(theirs.value, rel=1e-4, abs=1e-4), (mine.task, mine.metric, mine.language)
+
+
+@pytest.mark.parametrize("num_shards", [1, 3, 6])
+def test_the_number_of_shards_changes_no_statistic(experiment, store, miniature, num_shards):
+    config = compose_experiment([*miniature, f"cluster.num_tasks={num_shards}"])
+    stage = plan.detection(config, experiment.base, experiment.corpus)
+    assert stage.num_shards == num_shards
+    again = SoloPlatform(Store(str(store.root / f"shards-{num_shards}"))).run(stage)
+    assert again.fingerprint == experiment.statistics.fingerprint
+    mine, theirs = (ImportanceStats.load(artifact.folder) for artifact in (again, experiment.statistics))
+    for code in theirs.languages:
+        for site in theirs.sites:
+            ours, others = asdict(mine[code, site]), asdict(theirs[code, site])
+            for name, values in others.items():
+                np.testing.assert_allclose(ours[name], values, rtol=1e-6, err_msg=f"{code} {site} {name}")
+
+
+def test_the_number_of_shards_changes_no_figure(experiment, store, miniature):
+    config = compose_experiment([*miniature, "cluster.num_tasks=5"])
+    stage = plan.evaluation(config, "base", experiment.base, experiment.corpus, chat=False)
+    again = SoloPlatform(Store(str(store.root / "three"))).run(stage)
+    assert again.fingerprint == experiment.evaluations["base"].fingerprint
+    mine, theirs = (EvalReport.load(artifact.folder) for artifact in (again, experiment.evaluations["base"]))
+    assert len(mine.figures) == len(theirs.figures)
+    for ours, others in zip(mine.figures, theirs.figures, strict=True):
+        assert (ours.task, ours.metric, ours.language, ours.n) == (others.task, others.metric, others.language, others.n)
+        assert ours.value == pytest.approx(others.value, rel=1e-5, abs=1e-6)
+    assert [detail.prompt for detail in mine.details] == [detail.prompt for detail in theirs.details]
 
 
 def test_an_untrained_miniature_fails_the_gate_and_says_why(experiment):
@@ -200,10 +212,10 @@ def test_a_wider_threshold_sweep_computes_its_new_trial_and_no_old_one(carry_out
     assert not experiment.thresholds.keeps_limits
 
 
-def test_the_report_shows_what_was_measured(first, tmp_path):
+def test_the_report_shows_what_was_measured(first, miniature, tmp_path):
     experiment, platform = first
-    config = compose_experiment(MINIATURE)
-    record = {"name": config.name, "overrides": MINIATURE, "config": plain(config), "versions": {"torch": torch.__version__},
+    config = compose_experiment(miniature)
+    record = {"name": config.name, "overrides": miniature, "config": plain(config), "versions": {"torch": torch.__version__},
               "seconds": 12.0, "peak_memory_bytes": 1 << 30, "machine": "2 cores", "stages": platform.rows,
               "made_at": "2025-01-01T00:00:00+0000"}
     data = report_data(experiment, record)

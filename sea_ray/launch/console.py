@@ -36,7 +36,7 @@ class ConsoleTracker:
 
     def child(self, name: str) -> ConsoleTracker:
         """Return a tracker whose lines carry `name`."""
-        return ConsoleTracker(self.console, name)
+        return ConsoleTracker(self.console, f"{self.run}/{name}" if self.run else name)
 
     def finish(self, *, failed: bool = False) -> None:
         """Do nothing: lines are complete."""

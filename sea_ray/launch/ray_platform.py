@@ -66,7 +66,7 @@ class RayPlatform:
         self.store, self.tracker, self.config = store, tracker, config
         self._scratch = scratch
         self._queue_name = f"queue-{os.getpid()}-{int(time.time())}"
-        self._children: dict[str, Tracker] = {}
+        self._children: dict[tuple[str, str], Tracker] = {}
         self._draining = threading.Event()
         self._queue = open_queue(self._queue_name)
         self._group = WorkerGroup(self._queue_name, store.url, config, str(scratch / "train"))
@@ -92,14 +92,14 @@ class RayPlatform:
             finally:
                 platform._close()
 
-    def _child(self, run: str) -> Tracker:
-        if run not in self._children:
-            self._children[run] = self.tracker.child(run)
-        return self._children[run]
+    def _child(self, run: str, part: str = "") -> Tracker:
+        if (run, part) not in self._children:
+            self._children[run, part] = self._child(run).child(part) if part else self.tracker.child(run)
+        return self._children[run, part]
 
     def _drain_once(self) -> None:
-        for run, step, content in ray.get(self._queue.drain.remote()):
-            child = self._child(run)
+        for run, part, step, content in ray.get(self._queue.drain.remote()):
+            child = self._child(run, part)
             if isinstance(content, str):
                 child.note(content)
             else:

@@ -15,6 +15,8 @@ import ray
 from sea_ray.execution import Stage
 
 NAMESPACE = "sea_ray"
+Event = tuple[str, str, int | None, dict[str, float] | str]
+"""Run (a stage's name), part of it ("" for the whole), training step, figures or a line of prose."""
 IDLE_S = 20.0
 """After this long without work the ranks are sent round the loop once, so that no collective waits for ever."""
 
@@ -26,7 +28,7 @@ class RunQueue:
         self._waiting: asyncio.Queue[str] = asyncio.Queue()
         self._stages: dict[str, Stage] = {}
         self._outcomes: dict[str, asyncio.Future[bytes | None]] = {}
-        self._events: list[tuple[str, int | None, dict[str, float] | str]] = []
+        self._events: list[Event] = []
         self._closed: str | None = None
 
     async def submit(self, stage: Stage) -> bytes | None:
@@ -71,11 +73,11 @@ class RunQueue:
             if not future.done():
                 future.set_result(pickle.dumps(RuntimeError(reason)))
 
-    async def log(self, run: str, step: int | None, content: dict[str, float] | str) -> None:
+    async def log(self, event: Event) -> None:
         """Keep figures (or a line of prose) of a run until they are drained."""
-        self._events.append((run, step, content))
+        self._events.append(event)
 
-    async def drain(self) -> list[tuple[str, int | None, dict[str, float] | str]]:
+    async def drain(self) -> list[Event]:
         """Return and forget the events since the last call."""
         events, self._events = self._events, []
         return events
@@ -94,21 +96,21 @@ def find_queue(name: str) -> Any:
 class QueueTracker:
     """A tracker in a worker process: sends figures to the queue without waiting."""
 
-    def __init__(self, queue: Any, run: str) -> None:
-        """Args: queue: actor handle; run: name of the stage or trial."""
-        self.queue, self.run = queue, run
+    def __init__(self, queue: Any, run: str, part: str = "") -> None:
+        """Args: queue: actor handle; run: name of the stage or trial; part: of the run."""
+        self.queue, self.run, self.part = queue, run, part
 
     def log(self, step: int | None = None, **figures: float) -> None:
         """Send figures."""
-        self.queue.log.remote(self.run, step, figures)
+        self.queue.log.remote((self.run, self.part, step, figures))
 
     def note(self, text: str) -> None:
         """Send a line of prose."""
-        self.queue.log.remote(self.run, None, text)
+        self.queue.log.remote((self.run, self.part, None, text))
 
     def child(self, name: str) -> QueueTracker:
         """Return a tracker for a part of this run."""
-        return QueueTracker(self.queue, f"{self.run}/{name}")
+        return QueueTracker(self.queue, self.run, f"{self.part}/{name}" if self.part else name)
 
     def finish(self, *, failed: bool = False) -> None:
         """Do nothing: the driver closes runs."""

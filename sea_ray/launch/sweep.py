@@ -67,6 +67,7 @@ def _tune(name: str, trials: Sequence[tuple[Mapping[str, Any], Stage]], queue_na
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # figures go through our own tracker
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "60")
+    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # else Ctrl-C ends the sweep and the run goes on without its trials
     tuner = tune.Tuner(
         tune.with_resources(trial, {"CPU": 0.01}),  # Tune refuses an empty request; the group holds the real resources
         param_space={"number": tune.grid_search(list(range(len(stages))))},

@@ -28,10 +28,9 @@ def resolve_mode(mode: Literal["auto", "online", "offline", "disabled"]) -> Mode
 
 
 class WandbTracker:
-    """The root makes no run of its own; each child is one W&B run, started at its first figure."""
+    """Makes one W&B run per child; it is no run itself, so what is logged to it directly is shown elsewhere only."""
 
-    def __init__(self, *, project: str, group: str, folder: Path, mode: Mode, config: dict[str, Any],
-                 name: str = "") -> None:
+    def __init__(self, *, project: str, group: str, folder: Path, mode: Mode, config: dict[str, Any]) -> None:
         """Make a tracker.
 
         Args:
@@ -40,40 +39,65 @@ class WandbTracker:
             folder: where W&B keeps its files.
             mode: online, offline or disabled.
             config: plain values shown with each run.
-            name: of this run; "" for the root.
         """
         self._settings: dict[str, Any] = {"project": project, "group": group, "folder": folder, "mode": mode,
                                           "config": config}
-        self.name = name
+
+    def log(self, step: int | None = None, **figures: float) -> None:
+        """Do nothing."""
+
+    def note(self, text: str) -> None:
+        """Do nothing."""
+
+    def child(self, name: str) -> WandbRun:
+        """Return the run of a stage or trial, opened at its first figure."""
+        return WandbRun(self._settings, name)
+
+    def finish(self, *, failed: bool = False) -> None:
+        """Do nothing: the children are the runs."""
+
+
+class WandbRun:
+    """One stage or trial; parts of it are figures with a prefix, each with a step of its own."""
+
+    def __init__(self, settings: dict[str, Any], name: str) -> None:
+        """Args: settings: of the tracker; name: of the run, such as "neurons/top_frac=0.05"."""
+        self._settings, self.name = settings, name
         self._run: Any = None
         self._ended = False
         self._lock = threading.Lock()
 
     def _open(self) -> Any:
-        if self._run is None and self.name and not self._ended and self._settings["mode"] != "disabled":
+        settings = self._settings
+        if self._run is None and not self._ended and settings["mode"] != "disabled":
             import wandb
 
             logging.getLogger("wandb").setLevel(logging.ERROR)
-            config = self._settings["config"]
             sweep, _, _ = self.name.partition("/")
-            self._settings["folder"].mkdir(parents=True, exist_ok=True)
+            settings["folder"].mkdir(parents=True, exist_ok=True)
             self._run = wandb.init(
-                project=self._settings["project"], mode=self._settings["mode"], dir=str(self._settings["folder"]),
-                group=f"{self._settings['group']}/{sweep}", name=self.name, job_type=sweep, config=config,
-                id=fingerprint([self._settings["group"], self.name, config]), resume="allow", reinit="create_new",
+                project=settings["project"], mode=settings["mode"], dir=str(settings["folder"]),
+                group=f"{settings['group']}/{sweep}", name=self.name, job_type=sweep, config=settings["config"],
+                id=fingerprint([settings["group"], self.name, settings["config"]]), resume="allow", reinit="create_new",
                 settings=wandb.Settings(silent=True, console="off", x_disable_stats=True, x_disable_meta=True))
         return self._run
 
-    def log(self, step: int | None = None, **figures: float) -> None:
-        """Log figures; those without a step become the run's summary."""
+    def write(self, prefix: str, step: int | None, figures: dict[str, float]) -> None:
+        """Log figures of a part; those without a step become the run's summary."""
         with self._lock:
             run = self._open()
             if run is None:
                 return
+            named = {prefix + name: value for name, value in figures.items()}
             if step is None:
-                run.summary.update(figures)
+                run.summary.update(named)
             else:
-                run.log(figures, step=step)
+                run.define_metric(f"{prefix}*", step_metric=f"{prefix}step")
+                run.log(named | {f"{prefix}step": step})
+
+    def log(self, step: int | None = None, **figures: float) -> None:
+        """Log figures of the whole run."""
+        self.write("", step, figures)
 
     def note(self, text: str) -> None:
         """Keep the last line of prose in the summary."""
@@ -82,9 +106,9 @@ class WandbTracker:
             if run is not None:
                 run.summary["note"] = text
 
-    def child(self, name: str) -> WandbTracker:
-        """Return a tracker that will be a run of its own."""
-        return WandbTracker(**self._settings, name=f"{self.name}/{name}" if self.name else name)
+    def child(self, name: str) -> WandbPart:
+        """Return a part of this run."""
+        return WandbPart(self, f"{name}/")
 
     def finish(self, *, failed: bool = False) -> None:
         """Close the run; a second call does nothing."""
@@ -93,3 +117,26 @@ class WandbTracker:
             run, self._run = self._run, None
             if run is not None:
                 run.finish(exit_code=int(failed))
+
+
+class WandbPart:
+    """A part of a run, such as one language of a trial."""
+
+    def __init__(self, run: WandbRun, prefix: str) -> None:
+        """Args: run: whose part; prefix: in front of the figures' names."""
+        self._run, self._prefix = run, prefix
+
+    def log(self, step: int | None = None, **figures: float) -> None:
+        """Log figures of the part."""
+        self._run.write(self._prefix, step, figures)
+
+    def note(self, text: str) -> None:
+        """Pass on to the run."""
+        self._run.note(f"{self._prefix} {text}")
+
+    def child(self, name: str) -> WandbPart:
+        """Return a part of this part."""
+        return WandbPart(self._run, f"{self._prefix}{name}/")
+
+    def finish(self, *, failed: bool = False) -> None:
+        """Do nothing: the run ends as a whole."""

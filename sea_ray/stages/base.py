@@ -7,13 +7,16 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+from transformers import PreTrainedModel
 
 from sea_ray.corpus.tokenized import TokenizedCorpus, end_of_text_id
 from sea_ray.execution import StageContext
+from sea_ray.languages import HIGH_RESOURCE
 from sea_ray.stages.configs import BaseStage
 from sea_ray.stages.corpus import load_corpus
 from sea_ray.stages.measure import validation_bits
 from sea_ray.training.checkpoint import Checkpoint
+from sea_ray.training.config import TrainConfig
 from sea_ray.training.loop import TrainReport, train
 from sea_ray.training.mixture import Mixture
 from sea_ray.training.model import new_model
@@ -34,22 +37,32 @@ def report_facts(report: TrainReport) -> dict[str, Any]:
     return facts | {"tokens_per_s": report.tokens_per_s}
 
 
+def _pretrain(model: PreTrainedModel, corpus: TokenizedCorpus, training: TrainConfig, weights: Mapping[str, float],
+              max_epochs: float | None, context: StageContext, part: str = "") -> dict[str, Any]:
+    languages = tuple(code for code, weight in weights.items() if weight > 0)
+    sequences = pack_languages(corpus, languages, training.sequence_tokens)
+    mixture = Mixture({code: part.num_sequences for code, part in sequences.items()}, weights, training.seed, max_epochs,
+                      training.total_samples)
+    tracker = context.tracker.child(part) if part else context.tracker
+    return report_facts(train(model, sequences, mixture, training, context.worker, tracker))
+
+
 def build(context: StageContext) -> Mapping[str, Any]:
     """Write the base checkpoint; facts: the training report and validation bits per byte per language."""
     config: BaseStage = context.config
+    training = annealing = None
     corpus = load_corpus(context)
     tokenizer = corpus.load_tokenizer()
     if config.checkpoint is not None:
         source = Checkpoint.from_hub_or_path(config.checkpoint, config.revision)
-        model, training = source.load_model(), None
+        model = source.load_model()
     else:
         model = new_model(config.model, len(tokenizer), config.seed, end_of_text_id(tokenizer))
-        languages = tuple(code for code, weight in config.weights.items() if weight > 0)
-        sequences = pack_languages(corpus, languages, config.training.sequence_tokens)
-        mixture = Mixture({code: part.num_sequences for code, part in sequences.items()}, config.weights,
-                          config.training.seed, config.max_epochs, config.training.total_samples)
-        training = report_facts(train(model, sequences, mixture, config.training, context.worker, context.tracker))
+        training = _pretrain(model, corpus, config.training, config.weights, config.max_epochs, context)
+        high = {code: weight for code, weight in config.weights.items() if code in HIGH_RESOURCE}
+        if config.annealing is not None:
+            annealing = _pretrain(model, corpus, config.annealing, high, config.max_epochs, context, "annealing")
     if context.worker.rank == 0:
         Checkpoint.save(context.folder, model, tokenizer)
-    return {"training": training, "parameters": sum(p.numel() for p in model.parameters()),
+    return {"training": training, "annealing": annealing, "parameters": sum(p.numel() for p in model.parameters()),
             "validation_bits_per_byte": validation_bits(model, corpus, context.worker)}

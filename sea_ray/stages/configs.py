@@ -39,6 +39,8 @@ class BaseStage:
     weights: Mapping[str, float]
     """Language -> share of the training tokens."""
     max_epochs: float | None
+    annealing: TrainConfig | None
+    """Second part on the high-resource languages alone."""
     seed: int
 
 
@@ -49,6 +51,7 @@ class NeuronStage:
     languages: tuple[str, ...]
     selection: SelectionConfig
     training: TrainConfig
+    context_tokens: int
     merge: MergeRule
 
 
@@ -59,6 +62,7 @@ class ContinuedPretrainingStage:
     languages: tuple[str, ...]
     training: TrainConfig
     """Of one language; the steps are multiplied by the number of languages."""
+    context_tokens: int
     learning_rate: float
 
 

@@ -51,7 +51,8 @@ def build(context: StageContext) -> Mapping[str, Any]:
     packs: list[LanguagePack] = []
     runs: dict[str, dict[str, Any]] = {}
     for code, chosen in sets.items():
-        pack, report, proof = train_neurons(model, chosen, sequences[code], config.training, context.worker,
+        targets = sequences[code].without_openings(config.context_tokens)
+        pack, report, proof = train_neurons(model, chosen, targets, config.training, context.worker,
                                             context.tracker.child(code))
         packs.append(pack)
         runs[code] = {"training": report_facts(report), "untouched": asdict(proof) | {"statement": str(proof)}}
@@ -87,7 +88,8 @@ def build_continued_pretraining(context: StageContext) -> Mapping[str, Any]:
                        learning_rate=config.learning_rate)
     mixture = Mixture({code: part.num_sequences for code, part in sequences.items()},
                       dict.fromkeys(config.languages, 1.0), training.seed, None, training.total_samples)
-    report = train(model, sequences, mixture, training, context.worker, context.tracker)
+    targets = {code: part.without_openings(config.context_tokens) for code, part in sequences.items()}
+    report = train(model, targets, mixture, training, context.worker, context.tracker)
     after = validation_bits(model, corpus, context.worker)
     if context.worker.rank == 0:
         Checkpoint.save(context.folder, model, base.load_tokenizer())
