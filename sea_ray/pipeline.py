@@ -73,7 +73,7 @@ def run_experiment(config: ExperimentConfig, platform: Platform) -> Experiment:
 
     thresholds = sweep(config, config.sweep.neurons, platform, "neurons",
                        lambda point: plan.neurons(point, base, corpus, statistics))
-    best = _with_point(config, thresholds.winner.point)
+    best = with_point(config, thresholds.winner.point)
     packs = _artifact(thresholds)
     merged = platform.run(plan.merged(base, packs))
     controls, random_packs = {}, None
@@ -85,7 +85,7 @@ def run_experiment(config: ExperimentConfig, platform: Platform) -> Experiment:
 
     conversations = platform.run(plan.conversations(config, corpus))
     mixes = sweep(best, config.sweep.mixes, platform, "sft", lambda point: plan.sft(point, merged, conversations))
-    best = _with_point(best, mixes.winner.point)
+    best = with_point(best, mixes.winner.point)
     winner = _artifact(mixes)
     unsafe_data = platform.run(plan.conversations(config, corpus, with_safety=False))
     without_safety = platform.run(replace(plan.sft(best, merged, unsafe_data), name="control/without_safety"))
@@ -114,13 +114,18 @@ def sweep(config: ExperimentConfig, search: SweepConfig, platform: Platform, nam
     """
     trials = []
     for point in search.points():
-        stage = stage_of(_with_point(config, point))
+        stage = stage_of(with_point(config, point))
         label = ",".join(f"{path.rpartition('.')[2]}={value}" for path, value in point.items())
         trials.append((point, replace(stage, name=f"{name}/{label}")))
     return choose(search, platform.sweep(name, trials))
 
 
-def _with_point(config: ExperimentConfig, point: Mapping[str, Any]) -> ExperimentConfig:
+def with_point(config: ExperimentConfig, point: Mapping[str, Any]) -> ExperimentConfig:
+    """Return the experiment with the values of a sweep's point.
+
+    Raises:
+        ConfigError: the point names what is not there, or a value of a wrong type or out of range.
+    """
     values = plain(config)
     for path, value in point.items():
         set_path(values, path, plain(value))
@@ -135,8 +140,7 @@ def _artifact(choice: Choice) -> Artifact:
 def _evaluate_served(config: ExperimentConfig, winner: Artifact, corpus: Artifact, platform: Platform) -> Artifact:
     """Evaluate the winner through the door that users will use; nothing is served if that is done already."""
     stage = plan.evaluation(config, "winner", winner, corpus, chat=True)
-    found = platform.store.find(stage.key)
-    if found is not None:
-        return found
+    if platform.store.find(stage.key) is not None:
+        return platform.run(stage)
     with platform.serving(winner, config.serving) as endpoint:
         return platform.run(replace(stage, endpoint=plain(endpoint)))

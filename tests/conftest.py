@@ -56,6 +56,7 @@ MINIATURE = [
     "model.shape.d_model=32", "model.shape.num_layers=2", "model.shape.num_heads=2", "model.shape.num_kv_heads=1",
     "model.shape.d_mlp=48", "model.tokenizer.vocab_size=384",
     "training.schedule.steps=4", "training.schedule.batch_sequences=4", "training.schedule.sequence_tokens=64",
+    "training.annealing.steps=2", "training.annealing.batch_sequences=4", "training.annealing.sequence_tokens=64",
     "neurons.detection.window_tokens=32", "neurons.detection.windows_per_language=4",
     "neurons.training.steps=2", "neurons.training.batch_sequences=2", "neurons.training.sequence_tokens=64",
     "sweep.neurons.grid={neurons.selection.top_frac: [0.1, 0.2]}", "sweep.mixes.grid={sft.mix: [even, english]}",

@@ -191,6 +191,7 @@ def test_a_second_run_reuses_everything_and_serves_nothing(first, carry_out):
     again, platform = carry_out()
     assert platform.computed == []
     assert platform.served == 0
+    assert [row["name"] for row in platform.rows] == [row["name"] for row in first[1].rows]
     assert [artifact.fingerprint for artifact in again.artifacts()] == [
         artifact.fingerprint for artifact in first[0].artifacts()]
     assert time.perf_counter() - start < 5

@@ -12,6 +12,7 @@ import sea_ray
 from sea_ray.config import ExperimentConfig
 from sea_ray.decoding import decode
 from sea_ray.errors import ConfigError, nearest
+from sea_ray.pipeline import with_point
 
 CONFIG = "config.yaml"
 
@@ -87,4 +88,8 @@ def compose_experiment(overrides: Sequence[str]) -> ExperimentConfig:
     if not any(text.lstrip("+").startswith("experiment=") for text in overrides):
         known = ", ".join(groups(config_folder())["experiment"])
         raise ConfigError("experiment", f"none chosen; write experiment=NAME with one of: {known}")
-    return decode(ExperimentConfig, compose_values(overrides))
+    config = decode(ExperimentConfig, compose_values(overrides))
+    for search in (config.sweep.neurons, config.sweep.mixes):
+        for point in search.points():
+            with_point(config, point)  # a point that is not there is refused now, not when the sweep begins
+    return config

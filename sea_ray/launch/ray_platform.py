@@ -59,38 +59,46 @@ def connect(config: ClusterConfig) -> Iterator[Path]:
 
 
 class RayPlatform:
-    """Computes stages on a Ray cluster; open it with `RayPlatform.open(...)` as a context."""
+    """Computes stages on a Ray cluster; open it with `RayPlatform.open(...)` as a context.
 
-    def __init__(self, store: Store, tracker: Tracker, config: ClusterConfig, scratch: Path) -> None:
-        """Args: store: holds results; tracker: shows figures; config: workers and tasks; scratch: for Ray's files."""
+    Ray is started by the first stage that is not in the store, so a run that finds everything starts nothing.
+    """
+
+    def __init__(self, store: Store, tracker: Tracker, config: ClusterConfig, stack: contextlib.ExitStack) -> None:
+        """Args: store: holds results; tracker: shows figures; config: workers and tasks; stack: takes everything down."""
         self.store, self.tracker, self.config = store, tracker, config
-        self._scratch = scratch
+        self._stack = stack
         self._queue_name = f"queue-{os.getpid()}-{int(time.time())}"
         self._children: dict[tuple[str, str], Tracker] = {}
         self._draining = threading.Event()
-        self._queue = open_queue(self._queue_name)
-        self._group = WorkerGroup(self._queue_name, store.url, config, str(scratch / "train"))
-        self._drainer = threading.Thread(target=self._drain, daemon=True, name="figures")
+        self._queue: Any = None
+        self._scratch = Path()
 
     @classmethod
     @contextlib.contextmanager
     def open(cls, store: Store, tracker: Tracker, config: ClusterConfig) -> Iterator[RayPlatform]:
-        """Connect to Ray and start the queue; everything ends again on every exit path.
+        """Yield a platform; whatever it started ends again on every exit path."""
+        with contextlib.ExitStack() as stack:
+            yield cls(store, tracker, config, stack)
+
+    def _start(self) -> None:
+        """Connect to Ray and start the queue, once.
 
         Raises:
             MachineError: no cluster, or a local store on a cluster of several nodes.
         """
-        with connect(config) as scratch:
-            nodes = [node for node in ray.nodes() if node["Alive"]]
-            if not store.is_shared and len(nodes) > 1:
-                raise MachineError(f"store.url={store.url!r} is a local folder but the cluster has {len(nodes)} nodes, which "
-                                   "would not see each other's results; name a shared store (s3://..., gs://...)")
-            platform = cls(store, tracker, config, scratch)
-            platform._drainer.start()
-            try:
-                yield platform
-            finally:
-                platform._close()
+        if self._queue is not None:
+            return
+        self._scratch = self._stack.enter_context(connect(self.config))
+        nodes = [node for node in ray.nodes() if node["Alive"]]
+        if not self.store.is_shared and len(nodes) > 1:
+            raise MachineError(f"store.url={self.store.url!r} is a local folder but the cluster has {len(nodes)} nodes, which "
+                               "would not see each other's results; name a shared store (s3://..., gs://...)")
+        self._queue = open_queue(self._queue_name)
+        self._group = WorkerGroup(self._queue_name, self.store.url, self.config, str(self._scratch / "train"))
+        self._drainer = threading.Thread(target=self._drain, daemon=True, name="figures")
+        self._drainer.start()
+        self._stack.callback(self._close)
 
     def _child(self, run: str, part: str = "") -> Tracker:
         if (run, part) not in self._children:
@@ -122,6 +130,7 @@ class RayPlatform:
         found = self.store.find(stage.key)
         if found is not None:
             return found
+        self._start()
         try:
             if stage.place == "group":
                 self._group.start()
@@ -153,7 +162,9 @@ class RayPlatform:
 
     def sweep(self, name: str, trials: Sequence[tuple[Mapping[str, Any], Stage]]) -> list[Trial]:
         """Run one stage per point as Ray Tune trials; a failed trial is reported, it never sinks the sweep."""
-        self._group.start()
+        if any(self.store.find(stage.key) is None for _, stage in trials):
+            self._start()
+            self._group.start()
         done = run_sweep(name, trials, self.store, self._queue_name, str(self._scratch),
                          max_concurrent=self.config.max_concurrent_trials)
         for trial, (_, stage) in zip(done, trials, strict=True):
@@ -169,12 +180,9 @@ class RayPlatform:
         """Serve a checkpoint with Ray Serve on loopback while the context is open."""
         from sea_ray.launch.serve import deployed
 
+        self._start()
         with deployed(checkpoint.folder, config) as endpoint:
             yield endpoint
-
-    def release_group(self) -> None:
-        """End the worker group: its memory and processor go to what follows."""
-        self._group.stop(self._queue)
 
     def _close(self) -> None:
         with contextlib.suppress(ray.exceptions.RayError):
