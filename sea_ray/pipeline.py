@@ -36,25 +36,21 @@ class Experiment:
     conversations: tuple[Artifact, ...]
     """Packed conversations, with and without safety data."""
     mixes: Choice
-    """The sweep over SFT language mixes; its winner is the deployed checkpoint."""
+    """The sweep over SFT language mixes, read after stage 1; its winner goes on into stage 2."""
+    winner: Artifact
+    """The winning mix after both stages: the deployed checkpoint."""
     without_safety: Artifact
-    """The winning mix, fine-tuned without safety data."""
+    """The same with stage 2 without refusals and safety data."""
     evaluations: Mapping[str, Artifact]
     """Model name -> its evaluation; of the controls, bits per byte only."""
     gate: Artifact
-
-    @property
-    def winner(self) -> Artifact:
-        """The deployed checkpoint."""
-        assert self.mixes.winner.artifact is not None
-        return self.mixes.winner.artifact
 
     def artifacts(self) -> list[Artifact]:
         """Return every artifact that the results rest on."""
         trials = [trial.artifact for choice in (self.thresholds, self.mixes) for trial in choice.trials if trial.artifact]
         packs = [self.random_packs] if self.random_packs else []
         return [self.corpus, self.base, self.statistics, *trials, *packs, *self.controls.values(), self.merged,
-                *self.conversations, self.without_safety, *self.evaluations.values(), self.gate]
+                *self.conversations, self.winner, self.without_safety, *self.evaluations.values(), self.gate]
 
 
 def run_experiment(config: ExperimentConfig, platform: Platform) -> Experiment:
@@ -84,11 +80,13 @@ def run_experiment(config: ExperimentConfig, platform: Platform) -> Experiment:
         controls["continued_pretraining"] = platform.run(plan.continued_pretraining(best, base, corpus))
 
     conversations = platform.run(plan.conversations(config, corpus))
-    mixes = sweep(best, config.sweep.mixes, platform, "sft", lambda point: plan.sft(point, merged, conversations))
-    best = with_point(best, mixes.winner.point)
-    winner = _artifact(mixes)
+    mixes = sweep(best, config.sweep.mixes, platform, "sft",
+                  lambda point: plan.sft(point, "broad", merged, conversations))
+    best, broad = with_point(best, mixes.winner.point), _artifact(mixes)
+    winner = platform.run(plan.sft(best, "high_quality", broad, conversations))
     unsafe_data = platform.run(plan.conversations(config, corpus, with_safety=False))
-    without_safety = platform.run(replace(plan.sft(best, merged, unsafe_data), name="control/without_safety"))
+    without_safety = platform.run(replace(plan.sft(best, "high_quality", broad, unsafe_data),
+                                          name="control/without_safety"))
 
     evaluations = {name: platform.run(plan.evaluation(best, name, model, corpus, chat=chat)) for name, model, chat in (
         ("base", base, False), ("neuron-trained", merged, False), ("SFT without safety", without_safety, True))}
@@ -98,7 +96,7 @@ def run_experiment(config: ExperimentConfig, platform: Platform) -> Experiment:
     gate = platform.run(plan.gate(best, winner, evaluations["winner"]))
     return Experiment(corpus=corpus, base=base, statistics=statistics, thresholds=thresholds, controls=controls,
                       random_packs=random_packs, merged=merged, conversations=(conversations, unsafe_data), mixes=mixes,
-                      without_safety=without_safety, evaluations=evaluations, gate=gate)
+                      winner=winner, without_safety=without_safety, evaluations=evaluations, gate=gate)
 
 
 def sweep(config: ExperimentConfig, search: SweepConfig, platform: Platform, name: str,

@@ -7,6 +7,7 @@ for a new number when that code changes what it computes.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 from sea_ray.artifacts import Artifact
 from sea_ray.config import ExperimentConfig
@@ -101,13 +102,13 @@ def conversations(config: ExperimentConfig, corpus: Artifact, *, with_safety: bo
                  inputs=sft_digests(tuning.data), version=VERSIONS["conversations"])
 
 
-def sft(config: ExperimentConfig, start: Artifact, conversations: Artifact) -> Stage:
-    """Both stages of fine-tuning on one language mix: one trial of the mix sweep."""
+def sft(config: ExperimentConfig, stage: Literal["broad", "high_quality"], start: Artifact, conversations: Artifact) -> Stage:
+    """One stage of fine-tuning on one language mix; the broad stage is a trial of the mix sweep."""
     tuning = config.sft
     weights = tuning.mixes[tuning.mix]
-    stage = SftStage(broad=tuning.broad, high_quality=tuning.high_quality, max_epochs=tuning.max_epochs,
-                     weights={code: weights.get(code, 0.0) for code in config.corpus.languages})
-    return Stage(kind="sft", name="sft", config=stage, place="group", function="sea_ray.stages.sft:build",
+    chosen = SftStage(stage=stage, training=getattr(tuning, stage), max_epochs=tuning.max_epochs,
+                      weights={code: weights.get(code, 0.0) for code in config.corpus.languages})
+    return Stage(kind="sft", name=f"sft/{stage}", config=chosen, place="group", function="sea_ray.stages.sft:build",
                  parents={"start": start, "conversations": conversations}, version=VERSIONS["sft"])
 
 

@@ -140,9 +140,9 @@ def training_rows(experiment: Experiment) -> Iterator[Training]:
     if "continued_pretraining" in experiment.controls:
         record = experiment.controls["continued_pretraining"].record
         yield training_row("full continued pre-training", record["facts"]["training"], record["execution"])
-    for label, artifact in (("SFT", experiment.winner), ("SFT without safety", experiment.without_safety)):
-        for stage, facts in artifact.facts["stages"].items():
-            yield training_row(f"{label}, {stage.replace('_', ' ')}", facts, artifact.record["execution"])
+    for label, artifact in (("SFT, stage 1", _artifact(experiment.mixes)), ("SFT, stage 2", experiment.winner),
+                            ("SFT, stage 2 without safety", experiment.without_safety)):
+        yield training_row(label, artifact.facts["training"], artifact.record["execution"])
 
 
 def stage_rows(record: Mapping[str, Any], artifacts: Mapping[str, Artifact]) -> Iterator[StageRow]:
@@ -270,7 +270,8 @@ def report_data(experiment: Experiment, record: Mapping[str, Any]) -> ReportData
         sweeps=(sweep_row(experiment.thresholds, searches["neurons"], "Share of neurons per language",
                           "Each trial trains the neurons of all SEA languages and merges them; read on the validation part.", {}),
                 sweep_row(experiment.mixes, searches["mixes"], "Language mix of fine-tuning",
-                          "Each trial fine-tunes the merged model in both stages; nats per answer token on validation questions.",
+                          "Each trial fine-tunes the merged model in stage 1; nats per answer token on validation "
+                          "questions. The winner goes on into stage 2.",
                           config["sft"]["mixes"])),
         neuron_rows=rows, neuron_maps=maps, overlap=overlap, interference=interference, trainings=tuple(trained),
         corpus=tuple(CorpusRow(language=code, split=split, **size) for code, splits in facts["sizes"].items()

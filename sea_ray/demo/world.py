@@ -32,6 +32,8 @@ from sea_ray.demo.splits import Split, check_split, deal, generator, split_of
 from sea_ray.errors import ConfigError, nearest
 from sea_ray.languages import LANGUAGES
 
+HEARD_EVERY = 4
+"""One train document in so many is a scrap of talk."""
 _SENTENCE_JOIN = {"zh": ""}
 """What stands between sentences; a space elsewhere."""
 _PATIENCE = 20
@@ -79,8 +81,29 @@ class World:
     def document_sentences(self, language: str, split: Split, count: int) -> list[list[str]]:
         """Return documents as lists of sentences."""
         lexicon = self.lexicon(language)
-        scenes = document_scenes(self._maker, self.facts, self._generator("documents", language, split), split)
-        return [[say(lexicon, scene) for scene in document] for document in islice(scenes, count)]
+        rng = self._generator("documents", language, split)
+        scenes = document_scenes(self._maker, self.facts, rng, split)
+        documents = [[say(lexicon, scene) for scene in document] for document in islice(scenes, count)]
+        if split == "train":
+            heard = self._heard(language, rng)
+            documents[:: HEARD_EVERY] = [next(heard) for _ in documents[:: HEARD_EVERY]]
+        return documents
+
+    def _heard(self, language: str, rng: random.Random) -> Iterator[list[str]]:
+        """Yield scraps of talk without end: what is asked and answered about the world, and turns of phrase on their own.
+
+        A base model has read questions, answers and apologies before anybody tunes it; it has not read which questions
+        call for which. So the phrases of refusals stand here alone, with real names.
+        """
+        lexicon, phrases = self.lexicon(language), self.phrases(language)
+        asked = fact_dialogues(lexicon, self._facts_of("train")) + [
+            dialogue for group in ("general", "culture") for dialogue in safety_dialogues(lexicon, self.seed, "train", group)
+            if dialogue.kind.startswith("safe_")]
+        names = [forms["base"] for forms in lexicon.words["person"].values()]
+        while True:
+            yield [part for dialogue in rng.sample(asked, 2) for part in (dialogue.prompt, dialogue.answer)]
+            yield [rng.choice(phrases.refusals).replace("{name}", rng.choice(names)) for _ in range(2)] + [
+                rng.choice(phrases.safety_refusals)]
 
     def pairs(self, source: str, target: str, split: Split, count: int) -> list[tuple[str, str]]:
         """Return aligned sentences; the n-th pair says the same in every pair of languages."""

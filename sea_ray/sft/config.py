@@ -10,19 +10,18 @@ from sea_ray.demo import KINDS
 from sea_ray.errors import ConfigError, nearest
 from sea_ray.sft.files import FileSource, PairSource
 
-_BROAD = {
-    "translate": 240,
-    "fact": 360,
-    "list": 60,
-    "arithmetic": 240,
-    "exam": 240,
-    "unanswerable": 360,
-    "unsafe_general": 120,
-    "safe_general": 120,
-    "unsafe_culture": 60,
-    "safe_culture": 60,
+_BROAD = {"translate": 240, "fact": 360, "list": 60, "arithmetic": 240, "exam": 240}
+_HIGH_QUALITY = {
+    "fact": 300,
+    "list": 30,
+    "arithmetic": 60,
+    "exam": 60,
+    "unanswerable": 300,
+    "unsafe_general": 90,
+    "safe_general": 90,
+    "unsafe_culture": 40,
+    "safe_culture": 40,
 }
-_HIGH_QUALITY = {**_BROAD, "translate": 120, "list": 0, "exam": 120}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,9 +49,9 @@ class SftConfig:
     """What fine-tuning is taught, in two stages."""
 
     broad: StageConfig = StageConfig(demo=_BROAD)
-    """Stage 1: every kind of data."""
+    """Stage 1: helpful conversations of every kind."""
     high_quality: StageConfig = StageConfig(demo=_HIGH_QUALITY)
-    """Stage 2: the part that is checked or native, with the refusals again so that they are not forgotten."""
+    """Stage 2: the part that is checked or native, and when to refuse."""
     with_safety: bool = True
     """False leaves out the kinds that are answered by a refusal: the baseline without safety."""
     root: str | None = field(default=None, metadata=NOT_IDENTITY)

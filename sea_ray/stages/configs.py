@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from sea_ray.corpus.config import CorpusConfig, TokenizerConfig
 from sea_ray.evaluation.benchmarks import BenchmarkConfig
@@ -81,12 +82,10 @@ class ConversationsStage:
 class SftStage:
     """What decides a fine-tuned model, besides its start and its conversations."""
 
-    broad: TrainConfig
-    """Stage 1."""
-    high_quality: TrainConfig
-    """Stage 2."""
+    stage: Literal["broad", "high_quality"]
+    training: TrainConfig
     weights: Mapping[str, float]
-    """Language -> share of the training tokens, in both stages."""
+    """Language -> share of the training tokens."""
     max_epochs: float | None
 
 

@@ -1,4 +1,4 @@
-"""Fine-tuning in two stages on a language mix, with or without safety data, judged on validation conversations."""
+"""Fine-tuning: stage 1 broad, stage 2 the high-quality part with refusals and safety, each judged on validation conversations."""
 
 from __future__ import annotations
 
@@ -37,13 +37,12 @@ def build_conversations(context: StageContext) -> Mapping[str, Any]:
     config: ConversationsStage = context.config
     tokenizer = load_corpus(context).load_tokenizer()
     world = World(config.world_seed, config.languages)
-    questions = build_stage_data(replace(config.data, with_safety=True), config.data.high_quality, world, split="validation")
-    parts = {
-        "broad": (build_stage_data(config.data, config.data.broad, world), config.sequence_tokens["broad"]),
-        "high_quality": (build_stage_data(config.data, config.data.high_quality, world),
-                         config.sequence_tokens["high_quality"]),
-        "validation": (questions, config.sequence_tokens["high_quality"]),
-    }
+    parts = {}
+    for name, stage in zip(STAGES, config.data.stages, strict=True):
+        length = config.sequence_tokens[name]
+        parts[name] = (build_stage_data(config.data, stage, world), length)
+        judged = replace(config.data, with_safety=True)
+        parts[f"validation_{name}"] = (build_stage_data(judged, stage, world, split="validation"), length)
     facts = {}
     for name, (conversations, length) in parts.items():
         packed = pack_sources(conversations, tokenizer, length)
@@ -60,24 +59,23 @@ def load_sequences(folder: Path, name: str) -> dict[str, SequenceSet]:
 
 
 def build(context: StageContext) -> Mapping[str, Any]:
-    """Write the fine-tuned checkpoint; facts: both reports, realised shares, validation nats per answer token."""
+    """Write the checkpoint after one stage of fine-tuning; facts: its report, shares, validation nats per answer token."""
     config: SftStage = context.config
     start = Checkpoint.load(context.parents["start"])
     model = start.load_model()
-    stages = {}
-    for name, training in zip(STAGES, (config.broad, config.high_quality), strict=True):
-        sequences = load_sequences(context.parents["conversations"], name)
-        mixture = Mixture({code: part.num_sequences for code, part in sequences.items()}, config.weights,
-                          training.seed, config.max_epochs, training.total_samples)
-        report = train(model, sequences, mixture, training, context.worker, context.tracker.child(name))
-        stages[name] = report_facts(report) | {"epochs": mixture.epochs(training.steps, training.batch_sequences)}
-    nats = answer_nats(model, load_sequences(context.parents["conversations"], "validation"), context.worker)
+    sequences = load_sequences(context.parents["conversations"], config.stage)
+    training = config.training
+    mixture = Mixture({code: part.num_sequences for code, part in sequences.items()}, config.weights, training.seed,
+                      config.max_epochs, training.total_samples)
+    report = train(model, sequences, mixture, training, context.worker, context.tracker)
+    held_out = load_sequences(context.parents["conversations"], f"validation_{config.stage}")
+    nats = answer_nats(model, held_out, context.worker)
     if context.worker.rank == 0:
         Checkpoint.save(context.folder, model, start.load_tokenizer())
     sea = [nats[code] for code in nats if code in SEA_LANGUAGES]
     high = [nats[code] for code in nats if code in HIGH_RESOURCE]
-    return {"stages": stages, "validation_nats": nats, "tokens": sum(stage["tokens"] for stage in stages.values()),
-            "validation_nats_mean": sum(nats.values()) / len(nats),
+    return {"training": report_facts(report), "epochs": mixture.epochs(training.steps, training.batch_sequences),
+            "validation_nats": nats, "tokens": report.tokens, "validation_nats_mean": sum(nats.values()) / len(nats),
             **({"validation_nats_sea": sum(sea) / len(sea)} if sea else {}),
             **({"validation_nats_high_resource": sum(high) / len(high)} if high else {})}
 
