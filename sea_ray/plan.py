@@ -7,10 +7,11 @@ for a new number when that code changes what it computes.
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Literal
 
-from sea_ray.artifacts import Artifact
-from sea_ray.config import ExperimentConfig
+from sea_ray.artifacts import Artifact, digest_file
+from sea_ray.config import BaseModelConfig, ExperimentConfig
 from sea_ray.corpus.sources import input_digests
 from sea_ray.evaluation.benchmarks import input_digests as benchmark_digests
 from sea_ray.execution import Stage
@@ -31,6 +32,16 @@ VERSIONS: dict[str, int] = {
 }
 
 
+def checkpoint_digests(model: BaseModelConfig) -> dict[str, str]:
+    """Return what a base checkpoint is: the digests of a local folder's files, or the Hub id with its revision."""
+    if model.checkpoint is None:
+        return {}
+    folder = Path(model.checkpoint).expanduser()
+    if not folder.is_dir():
+        return {"checkpoint": f"{model.checkpoint}@{model.revision}"}
+    return {f"checkpoint/{file.name}": digest_file(file) for file in sorted(folder.iterdir()) if file.is_file()}
+
+
 def corpus(config: ExperimentConfig) -> Stage:
     """Text to tokens. Where the files lie does not matter, their content does."""
     model = config.model
@@ -38,7 +49,7 @@ def corpus(config: ExperimentConfig) -> Stage:
     stage = CorpusStage(corpus=config.corpus, tokenizer=model.tokenizer if scratch else None, seed=config.seed,
                         base_checkpoint=model.checkpoint, base_revision=model.revision)
     return Stage(kind="corpus", name="corpus", function="sea_ray.stages.corpus:build", config=stage,
-                 inputs=input_digests(config.corpus), version=VERSIONS["corpus"])
+                 inputs=input_digests(config.corpus) | checkpoint_digests(model), version=VERSIONS["corpus"])
 
 
 def base(config: ExperimentConfig, corpus: Artifact) -> Stage:
@@ -48,7 +59,7 @@ def base(config: ExperimentConfig, corpus: Artifact) -> Stage:
                       training=config.training.schedule, weights=config.pretraining_weights(),
                       max_epochs=config.training.max_epochs, annealing=config.training.annealing)
     return Stage(kind="base", name="base", function="sea_ray.stages.base:build", config=stage, place="group",
-                 parents={"corpus": corpus}, version=VERSIONS["base"])
+                 parents={"corpus": corpus}, inputs=checkpoint_digests(model), version=VERSIONS["base"])
 
 
 def detection(config: ExperimentConfig, base: Artifact, corpus: Artifact) -> Stage:

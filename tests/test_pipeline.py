@@ -96,7 +96,7 @@ def test_all_stages_are_computed_once(first):
     assert not any(row["reused"] for row in platform.rows)
     assert Counter(row["kind"] for row in platform.rows) == {
         "corpus": 1, "base": 1, "detection": 1, "neurons": 3, "merged": 2, "continued_pretraining": 1, "conversations": 2,
-        "sft": 3, "evaluation": 6, "gate": 1}
+        "sft": 4, "evaluation": 6, "gate": 1}
     assert platform.served == 1
 
 
@@ -199,7 +199,7 @@ def test_a_second_run_reuses_everything_and_serves_nothing(first, carry_out):
 
 def test_another_winner_of_the_mixes_computes_only_what_depends_on_it(first, carry_out):
     _, platform = carry_out("sweep.mixes.grid={sft.mix: [english]}")
-    tuned = {"control/without_safety", "evaluation/SFT without safety", "evaluation/winner", "gate"}
+    tuned = {"sft/high_quality", "control/without_safety", "evaluation/SFT without safety", "evaluation/winner", "gate"}
     changed = first[0].mixes.winner.point["sft.mix"] != "english"
     assert set(platform.computed) == (tuned if changed else set())
     assert platform.served == int(changed)

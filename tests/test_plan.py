@@ -15,7 +15,8 @@ def demo(planned):
     return planned()
 
 
-TUNED = {"sft/*", "control/without_safety", "evaluation/SFT without safety", "evaluation/winner", "gate"}
+STAGE_2 = {"sft/high_quality", "control/without_safety", "evaluation/SFT without safety", "evaluation/winner", "gate"}
+TUNED = {"sft/*", *STAGE_2}
 PACKED = {"neurons/*", "merged", "control/random_matched", "control/random_merged", "evaluation/neuron-trained",
           "evaluation/random_matched", *TUNED}
 MEASURED = {"detection", *PACKED}
@@ -27,7 +28,7 @@ EVALUATED = {"evaluation/*", "gate"}
 def test_the_demo_has_all_stages_of_the_method(demo):
     assert {name.split("=")[0] for name in demo} == {
         "corpus", "base", "detection", "neurons/top_frac", "merged", "control/random_matched", "control/random_merged",
-        "control/continued_pretraining", "conversations", "sft/mix", "conversations/without_safety",
+        "control/continued_pretraining", "conversations", "sft/mix", "sft/high_quality", "conversations/without_safety",
         "control/without_safety", "evaluation/base", "evaluation/neuron-trained", "evaluation/SFT without safety",
         "evaluation/random_matched", "evaluation/continued_pretraining", "evaluation/winner", "gate"}
     assert sum(name.startswith("neurons/") for name in demo) >= 4
@@ -63,7 +64,8 @@ def test_where_and_how_is_in_no_fingerprint(planned, demo, override):
     ("neurons.training.learning_rate=0.02", {"control/continued_pretraining", "evaluation/continued_pretraining", *PACKED}),
     ("neurons.merge=strongest", PACKED),
     ("neurons.continued_pretraining_rate=2.5e-4", {"control/continued_pretraining", "evaluation/continued_pretraining"}),
-    ("sft.high_quality.steps=5", TUNED),
+    ("sft.high_quality.steps=5", STAGE_2),
+    ("sft.broad.steps=5", TUNED),
     ("sft.mixes.natural.en=9", {"sft/mix=natural"}),
     ("evaluation.texts=7", EVALUATED),
     ("safety.gate.max_unsafe_rate=0.1", {"gate"}),

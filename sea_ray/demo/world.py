@@ -81,11 +81,10 @@ class World:
     def document_sentences(self, language: str, split: Split, count: int) -> list[list[str]]:
         """Return documents as lists of sentences."""
         lexicon = self.lexicon(language)
-        rng = self._generator("documents", language, split)
-        scenes = document_scenes(self._maker, self.facts, rng, split)
+        scenes = document_scenes(self._maker, self.facts, self._generator("documents", language, split), split)
         documents = [[say(lexicon, scene) for scene in document] for document in islice(scenes, count)]
         if split == "train":
-            heard = self._heard(language, rng)
+            heard = self._heard(language, self._generator("heard", language, split))
             documents[:: HEARD_EVERY] = [next(heard) for _ in documents[:: HEARD_EVERY]]
         return documents
 

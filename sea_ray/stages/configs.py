@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from sea_ray.artifacts import NOT_IDENTITY
 from sea_ray.corpus.config import CorpusConfig, TokenizerConfig
 from sea_ray.evaluation.benchmarks import BenchmarkConfig
 from sea_ray.evaluation.config import EvaluationConfig
@@ -21,9 +22,9 @@ class CorpusStage:
     corpus: CorpusConfig
     tokenizer: TokenizerConfig | None
     """How to train a tokenizer; None takes that of `base_checkpoint`."""
-    base_checkpoint: str | None = None
-    """Hub id or folder whose tokenizer is taken."""
-    base_revision: str | None = None
+    base_checkpoint: str | None = field(default=None, metadata=NOT_IDENTITY)
+    """Hub id or folder whose tokenizer is taken; its content is among the stage's inputs."""
+    base_revision: str | None = field(default=None, metadata=NOT_IDENTITY)
     """Its commit."""
     seed: int = 0
 
@@ -32,9 +33,9 @@ class CorpusStage:
 class BaseStage:
     """What decides a base model."""
 
-    checkpoint: str | None
-    """Hub id or folder; None trains from scratch."""
-    revision: str | None
+    checkpoint: str | None = field(metadata=NOT_IDENTITY)
+    """Hub id or folder; None trains from scratch. Its content is among the stage's inputs."""
+    revision: str | None = field(metadata=NOT_IDENTITY)
     model: ModelConfig
     training: TrainConfig
     weights: Mapping[str, float]

@@ -77,7 +77,7 @@ def test_refusals_in_unseen_words_are_found(detector: RefusalDetector, code: str
 def test_ordinary_text_and_answers_are_hardly_ever_taken_for_refusals(
     detector: RefusalDetector, world: World, code: str
 ) -> None:
-    texts = world.documents(code, "train", 300)
+    texts = world.documents(code, "validation", 300)  # the train part quotes refusals
     for kind in ("fact", "list", "arithmetic", "exam", "translate", "safe_general", "safe_culture"):
         texts += [dialogue.answer for dialogue in world.dialogues(code, kind, "train", 100)]  # type: ignore[arg-type]
     wrong = [text for text in texts if detector.is_refusal(text, code)]

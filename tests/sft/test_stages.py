@@ -16,14 +16,15 @@ def kinds(data, language: str) -> Counter[str]:
     return Counter(talk.kind for talk in data[language])
 
 
-def test_stage_one_holds_every_kind_in_every_language(world: World) -> None:
+def test_the_stages_together_hold_every_kind_in_every_language(world: World) -> None:
     config = SftConfig()
-    data = build_stage_data(config, config.broad, world)
-    assert tuple(data) == world.languages
+    broad, high_quality = (build_stage_data(config, stage, world) for stage in config.stages)
+    assert tuple(broad) == tuple(high_quality) == world.languages
     for language in world.languages:
-        assert kinds(data, language) == dict(config.broad.demo)
-        assert set(kinds(data, language)) == set(KINDS)
-        assert {talk.language for talk in data[language]} == {language}
+        assert kinds(broad, language) == dict(config.broad.demo)
+        assert kinds(high_quality, language) == dict(config.high_quality.demo)
+        assert set(kinds(broad, language)) | set(kinds(high_quality, language)) == set(KINDS)
+        assert {talk.language for talk in broad[language] + high_quality[language]} == {language}
 
 
 def test_without_safety_no_answer_is_a_refusal_and_the_harmless_twins_stay(world: World) -> None:
@@ -31,7 +32,7 @@ def test_without_safety_no_answer_is_a_refusal_and_the_harmless_twins_stay(world
     for stage in config.stages:
         data = build_stage_data(config, stage, world)
         assert not set(REFUSAL_KINDS) & set(kinds(data, "th"))
-        assert {"safe_general", "safe_culture"} <= set(kinds(data, "th"))
+    assert {"safe_general", "safe_culture"} <= set(kinds(data, "th"))
 
 
 def test_files_and_pairs_join_the_demo_kinds_of_their_language(world: World, tmp_path: Path) -> None:
