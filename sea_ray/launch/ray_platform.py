@@ -70,6 +70,7 @@ class RayPlatform:
         self._stack = stack
         self._queue_name = f"queue-{os.getpid()}-{int(time.time())}"
         self._children: dict[tuple[str, str], Tracker] = {}
+        self._finished: set[str] = set()
         self._draining = threading.Event()
         self._queue: Any = None
         self._scratch = Path()
@@ -107,6 +108,8 @@ class RayPlatform:
 
     def _drain_once(self) -> None:
         for run, part, step, content in ray.get(self._queue.drain.remote()):
+            if run in self._finished:
+                continue  # a figure that was still under way
             child = self._child(run, part)
             if isinstance(content, str):
                 child.note(content)
@@ -158,7 +161,11 @@ class RayPlatform:
         figures = {name: value for name, value in artifact.facts.items() if isinstance(value, int | float)}
         if figures:
             child.log(None, **figures)
-        child.finish()
+        self._end(stage.name, failed=False)
+
+    def _end(self, run: str, *, failed: bool) -> None:
+        self._finished.add(run)
+        self._child(run).finish(failed=failed)
 
     def sweep(self, name: str, trials: Sequence[tuple[Mapping[str, Any], Stage]]) -> list[Trial]:
         """Run one stage per point as Ray Tune trials; a failed trial is reported, it never sinks the sweep."""
@@ -172,7 +179,7 @@ class RayPlatform:
                 self._finish(stage, trial.artifact)
             elif trial.artifact is None:
                 self._child(stage.name).note(f"failed: {trial.error}")
-                self._child(stage.name).finish(failed=True)
+                self._end(stage.name, failed=True)
         return done
 
     @contextlib.contextmanager
@@ -191,5 +198,5 @@ class RayPlatform:
             self._drain_once()
         self._draining.set()
         self._drainer.join(timeout=5)
-        for child in self._children.values():
-            child.finish(failed=True)  # whatever ended well was finished before
+        for run in {run for run, _ in self._children} - self._finished:
+            self._end(run, failed=True)

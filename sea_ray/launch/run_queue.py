@@ -12,6 +12,7 @@ from typing import Any
 
 import ray
 
+from sea_ray.errors import MachineError
 from sea_ray.execution import Stage
 
 NAMESPACE = "sea_ray"
@@ -30,6 +31,7 @@ class RunQueue:
         self._outcomes: dict[str, asyncio.Future[bytes | None]] = {}
         self._events: list[Event] = []
         self._closed: str | None = None
+        self._running = ""
 
     async def submit(self, stage: Stage) -> bytes | None:
         """Queue a stage and wait for it; a second submitter of the same fingerprint waits for the same run.
@@ -50,17 +52,30 @@ class RunQueue:
         return outcome
 
     async def next(self) -> Stage | str:
-        """Return the next stage, "idle" when there is none for a while, or "stop"."""
+        """Return the next stage, "idle" when there is none for a while, or "stop".
+
+        Rank 0 asks again only after it has told how the last stage ended. If it has not, a process was lost and this is a
+        new group: the stage's submitter is told.
+        """
         if self._closed is not None:
             return "stop"
+        if self._running:
+            await self.finished(self._running, pickle.dumps(MachineError(
+                f"{self._stages[self._running].name}: a process of the worker group died while it ran; look at its memory, "
+                "then run again: what is finished is reused")))
         try:
             name = await asyncio.wait_for(self._waiting.get(), IDLE_S)
         except TimeoutError:
             return "idle"
-        return self._stages[name] if name else "stop"
+        if not name:
+            return "stop"
+        self._running = name
+        return self._stages[name]
 
     async def finished(self, name: str, error: bytes | None) -> None:
         """Record how a stage ended; the first word counts."""
+        if name == self._running:
+            self._running = ""
         future = self._outcomes.get(name)
         if future is not None and not future.done():
             future.set_result(error)

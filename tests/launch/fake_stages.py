@@ -15,8 +15,8 @@ from sea_ray.execution import Stage
 
 def stage(function, store: Store, place="group", **config) -> Stage:
     """Return a stage of a function of this module; its diary lies beside the store."""
-    config = {"diary": str(store.root / "diary.jsonl"), **config}
-    name = f"{function}/{'-'.join(str(value) for key, value in config.items() if key != 'diary') or 'x'}"
+    name = f"{function}/{'-'.join(map(str, config.values())) or 'x'}"
+    config = {"diary": str(store.root / "diary.jsonl"), "function": function, **config}
     return Stage(kind="fake", name=name, function=f"fake_stages:{function}", config=config, place=place)
 
 
