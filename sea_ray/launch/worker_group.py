@@ -49,10 +49,20 @@ def work(settings: dict[str, Any]) -> None:
             ray.get(queue.finished.remote(name, _pickled(error)))
             continue
         except Exception as error:
-            ray.get(queue.finished.remote(name, _pickled(error)))
+            ray.get(queue.finished.remote(name, _pickled(_blamed(error, stage.name))))
             raise
         if worker.rank == 0:
             ray.get(queue.finished.remote(name, None))
+
+
+def _blamed(error: Exception, stage: str) -> Exception:
+    """Return the error as the machine's fault if a collective broke because another rank is gone, else as it is."""
+    import torch.distributed as dist
+
+    broken = isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "/gloo/" in str(error))
+    if not broken:
+        return error
+    return MachineError(f"{stage}: another process of the worker group was lost ({str(error).splitlines()[0]})")
 
 
 def _pickled(error: Exception) -> bytes:
