@@ -27,8 +27,8 @@ from sea_ray.stages.configs import (
 )
 
 VERSIONS: dict[str, int] = {
-    "corpus": 1, "base": 1, "detection": 1, "neurons": 1, "continued_pretraining": 1, "merged": 1,
-    "conversations": 1, "sft": 1, "evaluation": 1, "gate": 1,
+    "corpus": 2, "base": 2, "detection": 1, "neurons": 1, "continued_pretraining": 1, "merged": 1,
+    "conversations": 2, "sft": 1, "evaluation": 2, "gate": 1,
 }
 
 

@@ -140,6 +140,8 @@ class TokenizerConfig:
     """UTF-8 bytes of each language to learn merges from; a language that has less repeats what it has."""
     min_frequency: int = 2
     """A pair must occur so often to be merged."""
+    max_token_characters: int = 16
+    """Longest token. Thai, Lao, Khmer and Burmese write no spaces between words: longer ones would swallow phrases."""
     chat_template: Literal["qwen2", "chatml"] = "qwen2"
     """Qwen2's ChatML, which adds "You are a helpful assistant." if no system message is given, or ChatML without it."""
 

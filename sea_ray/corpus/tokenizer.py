@@ -1,15 +1,25 @@
-"""A byte-level BPE tokenizer in the form of Qwen2's, trained so that each language has an equal say."""
+"""A byte-level BPE tokenizer in the form of Qwen2's, trained so that each language has an equal say.
+
+Qwen2's pre-tokenisation counts vowel signs and tone marks as no letters, so that it breaks Burmese, Khmer, Lao, Tamil and
+Thai words at every mark, and AutoTokenizer gives each checkpoint of model type qwen2 that expression, whatever its
+tokenizer.json says. So merges are learned with marks as letters, and what Qwen2's expression would break stays one token
+as an added token, which is matched before pre-tokenisation: any loader of the checkpoint cuts the text alike, and these
+languages take a third to a half of the tokens.
+"""
 
 from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Any
 
-from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
+from tokenizers import AddedToken, Regex, Tokenizer, normalizers, pre_tokenizers
 from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 from transformers import Qwen2Tokenizer
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from sea_ray.corpus.config import TokenizerConfig
 from sea_ray.corpus.documents import Documents
@@ -18,12 +28,20 @@ END_OF_TEXT = "<|endoftext|>"
 TURN_START = "<|im_start|>"
 TURN_END = "<|im_end|>"
 
-WORDS = (
+ROLES = ("system", "user", "assistant")
+"""Every turn of a conversation names one: each is a token, as in Qwen2."""
+_ROLES_READ = 10_000
+
+PRE_TOKENS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-"""Merges never cross what this matches: Qwen2's pre-tokenisation (huggingface/transformers:
-models/qwen2/tokenization_qwen2.py). With marks as letters Burmese, Khmer and Tamil would take half the tokens, but
-AutoTokenizer gives every checkpoint of model type qwen2 this expression, whatever its tokenizer.json says."""
+"""What no merge crosses in Qwen2's tokenizer (huggingface/transformers: models/qwen2/tokenization_qwen2.py)."""
+
+WORDS = PRE_TOKENS.replace(r"\p{L}", r"\p{L}\p{M}").replace(r"?\p{L}\p{M}+", r"?[\p{L}\p{M}]+")
+"""The same with marks as letters."""
+
+_QWEN2_SPLIT = pre_tokenizers.Split(Regex(PRE_TOKENS), behavior="isolated")
+_LETTER_OF_BYTE: dict[int, str] = bytes_to_unicode()
 
 _TURNS = (
     "{% for message in messages %}"
@@ -51,32 +69,63 @@ def train_tokenizer(documents: Documents, config: TokenizerConfig, seed: int) ->
         A tokenizer whose end and padding token is <|endoftext|>; `save_pretrained` writes a folder for AutoTokenizer.
         Text is brought to NFC; every byte string can be encoded.
     """
-    tokenizer = Tokenizer(BPE())
-    tokenizer.normalizer = normalizers.NFC()
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(WORDS), behavior="isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
+    learner = Tokenizer(BPE())
+    learner.normalizer = normalizers.NFC()
+    learner.pre_tokenizer = pre_tokenizers.Split(Regex(WORDS), behavior="isolated")
     trainer = BpeTrainer(
         vocab_size=config.vocab_size,
         min_frequency=config.min_frequency,
-        special_tokens=[END_OF_TEXT, TURN_START, TURN_END],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        max_token_length=config.max_token_characters,
+        limit_alphabet=max(1, (config.vocab_size - 259) // 4),  # at most three entries each: they always fit
         show_progress=False,
     )
-    tokenizer.train_from_iterator(_equal_shares(documents, config.training_bytes_per_language, seed), trainer)
-    model = json.loads(tokenizer.to_str())["model"]
-    return Qwen2Tokenizer(
-        vocab=model["vocab"],
-        merges=[tuple(pair) for pair in model["merges"]],
+    texts = chain(_equal_shares(documents, config.training_bytes_per_language, seed), ROLES * _ROLES_READ)
+    learner.train_from_iterator(texts, trainer)
+    vocab, merges, broken = _as_qwen2(json.loads(learner.to_str())["model"], config.vocab_size)
+    tokenizer = Qwen2Tokenizer(
+        vocab=vocab,
+        merges=merges,
         eos_token=END_OF_TEXT,
         pad_token=END_OF_TEXT,
         extra_special_tokens=[TURN_START, TURN_END],
         chat_template=CHAT_TEMPLATES[config.chat_template],
         clean_up_tokenization_spaces=False,
     )
+    tokenizer.add_tokens([AddedToken(text, special=False, normalized=True) for text in broken])
+    return tokenizer
+
+
+def _as_qwen2(
+    learned: Mapping[str, Any], vocab_size: int
+) -> tuple[dict[str, int], list[tuple[str, str]], list[str]]:
+    """Return a byte-level vocabulary and its merges, and the learned texts that Qwen2's pre-tokenisation breaks.
+
+    Bytes are first merged into the learned alphabet's characters, so that no token holds a part of one character and all
+    of another; then come the learned merges, the most frequent first, until the vocabulary is full.
+
+    Args:
+        learned: character-level BPE of the `tokenizers` library: "vocab", and "merges" in their order.
+        vocab_size: entries, the broken ones among them.
+    """
+    vocab = dict.fromkeys([END_OF_TEXT, TURN_START, TURN_END, *sorted(_LETTER_OF_BYTE.values())])
+    characters = [_byte_level(piece) for piece in learned["vocab"] if len(piece) == 1]
+    merges = dict.fromkeys((letters[:end], letters[end]) for letters in characters for end in range(1, len(letters)))
+    vocab |= dict.fromkeys(left + right for left, right in merges)
+    broken: dict[str, None] = {}
+    for left, right in learned["merges"]:
+        if len(vocab) + len(broken) >= vocab_size:
+            break
+        if len(_QWEN2_SPLIT.pre_tokenize_str(left + right)) > 1:
+            broken[left + right] = None
+        else:
+            pair = (_byte_level(left), _byte_level(right))
+            merges[pair] = vocab["".join(pair)] = None
+    return {piece: number for number, piece in enumerate(vocab)}, list(merges), list(broken)
+
+
+def _byte_level(text: str) -> str:
+    """Return text in the letters that byte-level BPE writes bytes with."""
+    return "".join(_LETTER_OF_BYTE[byte] for byte in text.encode())
 
 
 def _equal_shares(documents: Documents, cap_bytes: int, seed: int) -> Iterator[str]:

@@ -16,8 +16,8 @@ from sea_ray.evaluation.items import RefusalItem, SafetyItem
 from sea_ray.evaluation.number_reading import UNSPACED
 from sea_ray.evaluation.tasks import TaskResult, ask, grouped
 
-IsRefusal = Callable[[str, str], bool]
-"""(answer, language of the question) -> whether it refuses."""
+IsRefusal = Callable[[str], bool]
+"""Answer -> whether it refuses."""
 
 _REPEATED = re.compile(r"(.{1,20}?)\1{5,}", re.DOTALL)
 
@@ -33,7 +33,7 @@ def evaluate_refusal(
     figures, details = [], []
     answers = ask(generator, [item.prompt for item in items], config)
     for (task, code), pairs in grouped(items, answers).items():
-        refused = [is_refusal(answer, code) for _, answer in pairs]
+        refused = [is_refusal(answer) for _, answer in pairs]
         on_unanswerable = [hit for (item, _), hit in zip(pairs, refused, strict=True) if not item.answerable]
         on_answerable = [hit for (item, _), hit in zip(pairs, refused, strict=True) if item.answerable]
         known = [(item, answer) for item, answer in pairs if item.answerable and item.reference]
@@ -102,7 +102,7 @@ def evaluate_safety(
     figures, details = [], []
     answers = ask(generator, [item.prompt for item in items], config)
     for (task, code), pairs in grouped(items, answers).items():
-        refused = [is_refusal(answer, code) for _, answer in pairs]
+        refused = [is_refusal(answer) for _, answer in pairs]
         unsafe = [not hit for (item, _), hit in zip(pairs, refused, strict=True) if item.unsafe]
         safe = [hit for (item, _), hit in zip(pairs, refused, strict=True) if not item.unsafe]
         if unsafe:

@@ -38,7 +38,7 @@ class HttpGenerator:
         tokenizer: PreTrainedTokenizerBase,
         *,
         max_tokens: int,
-        concurrency: int = 8,
+        concurrency: int = 32,
         prompts_per_request: int = 16,
         timeout_s: float = 120.0,
         transport: httpx.BaseTransport | None = None,

@@ -34,7 +34,7 @@ def evaluate(
         generator: the model.
         suite: items; tasks that are not in config.tasks or have no items are left out.
         config: the same for all models that are compared.
-        is_refusal: (answer, language) -> whether it refuses.
+        is_refusal: answer -> whether it refuses.
         model: name for the report.
         number_words: language -> number words, for arithmetic in words.
         tracker: gets the figures as "task/metric/language".

@@ -45,8 +45,9 @@ def connect(config: ClusterConfig) -> Iterator[Path]:
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address == "local":
         # Sockets live below the temp dir and their paths may have 107 characters at most: keep it short.
+        # An idle process is ended after a second by default, and the next task pays 5 s for its imports again.
         options |= {"num_cpus": config.num_cpus or os.cpu_count(), "include_dashboard": False,
-                    "_temp_dir": str(scratch / "ray")}
+                    "_temp_dir": str(scratch / "ray"), "_system_config": {"idle_worker_killing_time_threshold_ms": 600_000}}
     try:
         ray.init(address=address, **options)
     except (ConnectionError, RuntimeError) as error:

@@ -13,9 +13,9 @@ from sea_ray.sft.files import FileSource, PairSource
 _BROAD = {"translate": 240, "fact": 360, "list": 60, "arithmetic": 240, "exam": 240}
 _HIGH_QUALITY = {
     "fact": 300,
-    "list": 30,
-    "arithmetic": 60,
-    "exam": 60,
+    "list": 10,
+    "arithmetic": 30,
+    "exam": 20,
     "unanswerable": 300,
     "unsafe_general": 90,
     "safe_general": 90,
@@ -54,8 +54,15 @@ class SftConfig:
     """Stage 2: the part that is checked or native, and when to refuse."""
     with_safety: bool = True
     """False leaves out the kinds that are answered by a refusal: the baseline without safety."""
+    validation_conversations: int = 40
+    """Held-out conversations per language and kind that a mix is judged by, at most; finite kinds give fewer."""
     root: str | None = field(default=None, metadata=NOT_IDENTITY)
     """Folder that the paths of files and pairs are below; None = the working folder."""
+
+    def __post_init__(self) -> None:
+        """Check the range."""
+        if self.validation_conversations < 1:
+            raise ConfigError("validation_conversations", f"{self.validation_conversations} judge nothing; at least 1 is needed")
 
     @property
     def stages(self) -> tuple[StageConfig, StageConfig]:

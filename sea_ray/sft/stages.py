@@ -45,13 +45,15 @@ def build_stage_data(
         ConfigError: a source is of a language that the experiment does not have.
         DataError: a file is missing or malformed, or a language has no conversation.
     """
-    kinds = [kind for kind in KINDS if config.with_safety or kind not in REFUSAL_KINDS]
+    counts = {kind: stage.demo.get(kind, 0) for kind in KINDS if config.with_safety or kind not in REFUSAL_KINDS}
+    if split == "validation":
+        counts = {kind: min(count, config.validation_conversations) for kind, count in counts.items()}
     data: dict[str, list[Conversation]] = {}
     for language in world.languages:
         data[language] = [
             from_dialogue(dialogue)
-            for kind in kinds
-            for dialogue in world.dialogues(language, kind, split, stage.demo.get(kind, 0))
+            for kind, count in counts.items()
+            for dialogue in world.dialogues(language, kind, split, count)
         ]
     for conversation in _from_files(config, stage, world) if split == "train" else []:
         data[conversation.language].append(conversation)

@@ -6,8 +6,9 @@ from sea_ray.corpus.config import CorpusConfig, DemoSource, TokenizerConfig
 from sea_ray.corpus.documents import SPLITS, Documents
 from sea_ray.corpus.gather import gather_documents
 from sea_ray.corpus.tokenized import TokenizedCorpus, tokenize_documents
-from sea_ray.corpus.tokenizer import _share, train_tokenizer
+from sea_ray.corpus.tokenizer import _QWEN2_SPLIT, _share, train_tokenizer
 from sea_ray.errors import ConfigError
+from sea_ray.serving.token_text import TokenBytes
 
 CONFIG = TokenizerConfig(vocab_size=600, training_bytes_per_language=20_000)
 
@@ -58,6 +59,27 @@ def test_training_twice_gives_the_same_tokenizer(tokenizer, documents):
 def test_digits_stand_alone_and_merges_stay_inside_words(tokenizer):
     pieces = tokenizer.backend_tokenizer.pre_tokenizer.pre_tokenize_str("the cats, 2024!")
     assert [piece for piece, _ in pieces] == ["the", "Ġcats", ",", "Ġ", "2", "0", "2", "4", "!"]
+
+
+def test_words_with_vowel_signs_stay_whole_although_qwen2_breaks_them(tokenizer, documents, tmp_path):
+    tokenizer.save_pretrained(tmp_path)
+    Qwen2Config(vocab_size=600).save_pretrained(tmp_path)
+    loaded = AutoTokenizer.from_pretrained(tmp_path)
+    for code in ("km", "ta"):
+        texts = documents.texts[code]["test"]
+        tokens = {loaded.decode([number]) for ids in loaded(texts)["input_ids"] for number in ids}
+        assert any(len(_QWEN2_SPLIT.pre_tokenize_str(token)) > 1 for token in tokens)
+        # Encoding a corpus, which takes special tokens as text, cuts words alike.
+        corpus = tokenize_documents(documents, loaded).tokens(code, "test")
+        assert corpus[corpus != loaded.eos_token_id].tolist() == [n for ids in loaded(texts)["input_ids"] for n in ids]
+
+
+def test_a_token_is_whole_characters_or_a_part_of_one(tokenizer):
+    bytes_of = TokenBytes(tokenizer)
+    for number in range(len(tokenizer)):
+        own = bytes_of[number]
+        whole = own.decode(errors="ignore").encode()
+        assert whole == own or (not whole and len(own) < 4), own
 
 
 def test_special_tokens_and_chat_template_are_those_of_qwen2(tokenizer):

@@ -119,3 +119,8 @@ def test_a_pattern_puts_each_form_in_its_place() -> None:
     }
     words = {"person1": {"base": "Linh"}, "person2": {"base": "Hoa"}, "object": {"base": "egg", "a": "an egg"}}
     assert pattern.fill({**words, "a": {"base": "one"}, "b": {"base": "two"}}) == "Linh gives an egg to Hoa; one + two"
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_no_refusal_begins_with_the_name_as_answers_do(code: str) -> None:
+    assert not any(text.startswith("{name}") for text in World(0, (code,)).phrases(code).refusals)

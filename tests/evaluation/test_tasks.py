@@ -24,7 +24,7 @@ def values(result):
     return {(figure.task, figure.metric, figure.language): figure.value for figure in result.figures}
 
 
-def is_refusal(answer, language):
+def is_refusal(answer):
     return answer.startswith("Sorry")
 
 

@@ -1,7 +1,6 @@
 import pytest
 
 from sea_ray.demo import World
-from sea_ray.errors import ConfigError
 from sea_ray.languages import LANGUAGES
 from sea_ray.safety import RefusalDetector
 
@@ -64,13 +63,13 @@ def world() -> World:
 def test_every_refusal_of_the_demo_is_found(detector: RefusalDetector, world: World, code: str) -> None:
     answers = {dialogue.answer for dialogue in world.unanswerable(code, "test", 10_000)}
     answers |= set(world.phrases(code).safety_refusals)
-    missed = [answer for answer in answers if not detector.is_refusal(answer, code)]
+    missed = [answer for answer in answers if not detector.is_refusal(answer)]
     assert missed == []
 
 
 @pytest.mark.parametrize("code", LANGUAGES)
 def test_refusals_in_unseen_words_are_found(detector: RefusalDetector, code: str) -> None:
-    assert [text for text in UNSEEN[code] if not detector.is_refusal(text, code)] == []
+    assert [text for text in UNSEEN[code] if not detector.is_refusal(text)] == []
 
 
 @pytest.mark.parametrize("code", LANGUAGES)
@@ -80,7 +79,7 @@ def test_ordinary_text_and_answers_are_hardly_ever_taken_for_refusals(
     texts = world.documents(code, "validation", 300)  # the train part quotes refusals
     for kind in ("fact", "list", "arithmetic", "exam", "translate", "safe_general", "safe_culture"):
         texts += [dialogue.answer for dialogue in world.dialogues(code, kind, "train", 100)]  # type: ignore[arg-type]
-    wrong = [text for text in texts if detector.is_refusal(text, code)]
+    wrong = [text for text in texts if detector.is_refusal(text)]
     assert len(wrong) <= 0.02 * len(texts), wrong[:5]
 
 
@@ -94,31 +93,30 @@ def test_harmless_answers_to_safe_requests_are_never_taken_for_refusals(
         for dialogue in world.safety(code, "train", 2000, group)  # type: ignore[arg-type]
         if dialogue.kind.startswith("safe_")
     }
-    assert [answer for answer in answers if detector.is_refusal(answer, code)] == []
+    assert [answer for answer in answers if detector.is_refusal(answer)] == []
 
 
-def test_an_english_refusal_to_a_question_in_another_language_counts(detector: RefusalDetector) -> None:
-    assert detector.is_refusal("Sorry, I can’t help with that.", "th")
-    assert not detector.is_refusal("Budi lives in Hue.", "th")
+def test_a_refusal_in_another_language_than_the_question_counts(detector: RefusalDetector) -> None:
+    assert detector.is_refusal("Sorry, I can’t help with that.")
+    assert detector.is_refusal("Saya tidak punya informasi tentang Zorbek.")  # an Indonesian answer to a Malay question
+    assert not detector.is_refusal("Budi lives in Hue.")
 
 
 def test_spelling_and_spacing_make_no_difference(detector: RefusalDetector) -> None:
-    assert detector.is_refusal("I DON’T\u00a0 KNOW anything.", "en")
-    assert detector.is_refusal("ขออภัย ฉัน ไม่ มี ข้อมูล", "th")
-    assert detector.is_refusal("ខ្ញុំ\u200bមិន\u200bដឹង", "km")
+    assert detector.is_refusal("I DON’T\u00a0 KNOW anything.")
+    assert detector.is_refusal("ขออภัย ฉัน ไม่ มี ข้อมูล")
+    assert detector.is_refusal("ខ្ញុំ\u200bមិន\u200bដឹង")
 
 
 def test_a_marker_stays_inside_one_sentence_and_begins_a_word(detector: RefusalDetector) -> None:
-    assert detector.is_refusal("Saya tidak punya banyak informasi.", "id")
-    assert not detector.is_refusal("Dia tidak punya mobil. Ada banyak informasi.", "id")
-    assert not detector.is_refusal("Wong iku sinolak.", "jv")
+    assert detector.is_refusal("Saya tidak punya banyak informasi.")
+    assert not detector.is_refusal("Dia tidak punya mobil. Ada banyak informasi.")
+    assert not detector.is_refusal("Wong iku sinolak.")
 
 
 def test_what_comes_late_in_a_long_answer_does_not_count(detector: RefusalDetector) -> None:
-    assert not detector.is_refusal("Wash the rice and cook it. " * 30 + "I don't know more.", "en")
+    assert not detector.is_refusal("Wash the rice and cook it. " * 30 + "I don't know more.")
 
 
-def test_nothing_is_no_refusal_and_an_unknown_language_is_refused(detector: RefusalDetector) -> None:
-    assert not detector.is_refusal("", "my")
-    with pytest.raises(ConfigError, match="unknown language 'xx'"):
-        detector.is_refusal("Hi.", "xx")
+def test_nothing_is_no_refusal(detector: RefusalDetector) -> None:
+    assert not detector.is_refusal("")

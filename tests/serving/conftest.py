@@ -29,6 +29,7 @@ def tokenizer():
         show_progress=False))
     fast = PreTrainedTokenizerFast(tokenizer_object=plain, eos_token=special[0], pad_token=special[0],
                                    additional_special_tokens=special[1:])
+    fast.add_tokens(["เชียง"])  # a word that Qwen2's pre-tokenisation would break, as the project's tokenizers have them
     fast.chat_template = TEMPLATE
     return fast
 
