@@ -78,7 +78,7 @@ def _chrf_figure(
     value = metric.corpus_score(list(hypotheses), [list(references)]).score
     return Figure(
         task=task, metric=f"chrf_{direction}", language=code, value=value, n=len(hypotheses),
-        low=low, high=high, higher_is_better=True,
+        low=min(low, value), high=max(high, value), higher_is_better=True,
     )  # fmt: skip
 
 

@@ -18,8 +18,8 @@ the targets only. Others (scaled or capped logits) go through their own head."""
 
 BATCH_TOKENS = 4096
 """Tokens of one forward pass, padding included."""
-_CHUNK_LOGITS = 1 << 24
-"""Logits that exist at a time: 64 MB."""
+_CHUNK_LOGITS = 1 << 22
+"""Logits that exist at a time: 16 MB."""
 
 
 @dataclass(frozen=True)

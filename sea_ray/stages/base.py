@@ -25,8 +25,7 @@ from sea_ray.training.sequences import SequenceSet, pack_corpus
 
 def pack_languages(corpus: TokenizedCorpus, languages: tuple[str, ...], length: int) -> dict[str, SequenceSet]:
     """Return each language's training text as packed sequences."""
-    eos_id = end_of_text_id(corpus.load_tokenizer())
-    return {code: pack_corpus(np.asarray(corpus.tokens(code, "train")), eos_id, length) for code in languages}
+    return {code: pack_corpus(np.asarray(corpus.tokens(code, "train")), corpus.eos_id, length) for code in languages}
 
 
 def report_facts(report: TrainReport) -> dict[str, Any]:

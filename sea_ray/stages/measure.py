@@ -2,27 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import torch
 from transformers import PreTrainedModel
 
 from sea_ray.artifacts import RECORD, read_json
-from sea_ray.corpus.tokenized import TokenizedCorpus, end_of_text_id
+from sea_ray.corpus.tokenized import TokenizedCorpus
 from sea_ray.evaluation.bits_per_byte import bits_per_byte
 from sea_ray.execution import StageContext
 from sea_ray.languages import SEA_LANGUAGES
+from sea_ray.neurons.pack import LanguagePack
 from sea_ray.training.engine import Worker
 
 
-def validation_bits(model: PreTrainedModel, corpus: TokenizedCorpus, worker: Worker,
-                    languages: tuple[str, ...] | None = None) -> dict[str, float]:
+def validation_bits(model: PreTrainedModel, corpus: TokenizedCorpus, worker: Worker) -> dict[str, float]:
     """Return language -> bits per byte of the validation text; every rank gets all of them."""
-    chosen = languages or corpus.languages
-    eos_id = end_of_text_id(corpus.load_tokenizer())
-    bits_L = torch.zeros(len(chosen), dtype=torch.float64, device=worker.device)
-    for place in range(worker.rank, len(chosen), worker.world_size):
-        code = chosen[place]
-        bits_L[place] = bits_per_byte(model, corpus.tokens(code, "validation"), corpus.num_bytes(code, "validation"), eos_id)
-    return dict(zip(chosen, worker.sum(bits_L).tolist(), strict=True))
+    return _shared_out(corpus.languages, worker, lambda code: _bits(model, corpus, code))
+
+
+def alone_bits(model: PreTrainedModel, packs: Sequence[LanguagePack], corpus: TokenizedCorpus, worker: Worker
+               ) -> dict[str, float]:
+    """Return language -> bits per byte of its validation text under its own pack alone; every rank gets all of them."""
+    pack_of = {pack.language: pack for pack in packs}
+
+    def measure(code: str) -> float:
+        with pack_of[code].applied(model):
+            return _bits(model, corpus, code)
+
+    return _shared_out(tuple(pack_of), worker, measure)
+
+
+def _bits(model: PreTrainedModel, corpus: TokenizedCorpus, code: str) -> float:
+    return bits_per_byte(model, corpus.tokens(code, "validation"), corpus.num_bytes(code, "validation"), corpus.eos_id)
+
+
+def _shared_out(codes: Sequence[str], worker: Worker, measure: Callable[[str], float]) -> dict[str, float]:
+    """Return code -> measurement, the codes shared out over the ranks."""
+    values_L = torch.zeros(len(codes), dtype=torch.float64, device=worker.device)
+    for place in range(worker.rank, len(codes), worker.world_size):
+        values_L[place] = measure(codes[place])
+    return dict(zip(codes, worker.sum(values_L).tolist(), strict=True))
 
 
 def base_bits(context: StageContext) -> dict[str, float]:

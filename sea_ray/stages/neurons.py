@@ -16,7 +16,7 @@ from sea_ray.neurons.statistics import ImportanceStats
 from sea_ray.stages.base import pack_languages, report_facts
 from sea_ray.stages.configs import ContinuedPretrainingStage, NeuronStage
 from sea_ray.stages.corpus import load_corpus
-from sea_ray.stages.measure import base_bits, gains, validation_bits
+from sea_ray.stages.measure import alone_bits, base_bits, gains, validation_bits
 from sea_ray.training.checkpoint import Checkpoint
 from sea_ray.training.loop import train
 from sea_ray.training.mixture import Mixture
@@ -56,8 +56,8 @@ def build(context: StageContext) -> Mapping[str, Any]:
                                             context.tracker.child(code))
         packs.append(pack)
         runs[code] = {"training": report_facts(report), "untouched": asdict(proof) | {"statement": str(proof)}}
-        with pack.applied(model):
-            runs[code]["alone_bits_per_byte"] = validation_bits(model, corpus, context.worker, (code,))[code]
+    for code, bits in alone_bits(model, packs, corpus, context.worker).items():
+        runs[code]["alone_bits_per_byte"] = bits
     merged, interference = merge_packs(packs, config.merge)
     with merged.applied(model):
         after = validation_bits(model, corpus, context.worker)

@@ -31,8 +31,8 @@ def new_model(config: ModelConfig, vocab_size: int, seed: int, eos_id: int) -> Q
         num_hidden_layers=config.num_layers, num_attention_heads=config.num_heads,
         num_key_value_heads=config.num_kv_heads, max_position_embeddings=config.max_position,
         rope_parameters={"rope_type": "default", "rope_theta": config.rope_theta},
-        tie_word_embeddings=config.tie_embeddings, initializer_range=config.d_model**-0.5, bos_token_id=eos_id, eos_token_id=eos_id,
-        attn_implementation="sdpa")
+        tie_word_embeddings=config.tie_embeddings, initializer_range=config.d_model**-0.5,
+        bos_token_id=eos_id, eos_token_id=eos_id, attn_implementation="sdpa")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return Qwen2ForCausalLM(shape)

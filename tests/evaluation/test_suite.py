@@ -75,7 +75,7 @@ def test_perfect_model_gets_every_demo_item_right(world, suite, scripted):
     model = scripted(answers.get, likes)
     words = demo_number_words(world, ALL)
     report = evaluate(
-        model, suite, CONFIG, lambda answer, language: answer in refusals, model="perfect", number_words=words
+        model, suite, CONFIG, lambda answer: answer in refusals, model="perfect", number_words=words
     )
     perfect = {"accuracy": 1, "exact_match": 1, "chrf_from_english": 100, "chrf_into_english": 100, "tpr": 1, "fpr": 0,
                "f1": 1, "balanced_accuracy": 1, "answered_right": 1, "unsafe_answered": 0, "over_refusal": 0,
@@ -91,7 +91,7 @@ def test_random_model_runs_through_the_whole_suite(generator, world):
     config = EvaluationConfig(languages=("en", "lo"), items=2, texts=2, max_new_tokens=3, bootstrap_samples=100)
     short = demo_suite(world, config)
     generator.max_tokens = generator._tokens.max_tokens = 4096
-    report = evaluate(generator, short, config, lambda answer, language: False, model="random")
+    report = evaluate(generator, short, config, lambda answer: False, model="random")
     assert {figure.task for figure in report.figures} == {
         "text", "exam", "arithmetic", "translation", "refusal", "safety_general", "safety_culture"
     }  # fmt: skip

@@ -25,7 +25,7 @@ def tokenizer():
     plain.decoder = decoders.ByteLevel()
     special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
     plain.train_from_iterator(TEXTS * 3, trainers.BpeTrainer(
-        vocab_size=300, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        vocab_size=299, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False))
     fast = PreTrainedTokenizerFast(tokenizer_object=plain, eos_token=special[0], pad_token=special[0],
                                    additional_special_tokens=special[1:])

@@ -63,6 +63,12 @@ def test_the_seed_decides_the_first_weights_and_leaves_the_process_alone(shape):
     assert one == same != other
 
 
+def test_first_weights_have_a_deviation_that_suits_the_width(shape):
+    model = new_model(shape, 5000, 0, 0)
+    assert float(model.get_input_embeddings().weight.detach().std()) == pytest.approx(shape.d_model**-0.5, rel=0.03)
+    assert float(model.model.layers[0].mlp.up_proj.weight.detach().std()) == pytest.approx(shape.d_model**-0.5, rel=0.1)
+
+
 def test_a_model_takes_contexts_up_to_its_longest(shape):
     model = new_model(shape, 61, 0, 0)
     assert model.config.max_position_embeddings == 64

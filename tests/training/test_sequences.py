@@ -39,6 +39,7 @@ def test_packed_logits_equal_those_of_the_separate_documents(toy, model):
     packed = pack_corpus(toy.tokens(1), EOS, 24)
     rows = [("x", number) for number in range(packed.num_sequences)]
     batch = collate({"x": packed}, rows, torch.device("cpu"))
+    model.double()
     with torch.no_grad():
         together = model(input_ids=batch.input_ids_BT, position_ids=batch.position_ids_BT, use_cache=False).logits
         checked = 0
@@ -46,7 +47,7 @@ def test_packed_logits_equal_those_of_the_separate_documents(toy, model):
             for segment in range(1, packed.segment_ids_ST[row].max() + 1):
                 place = np.flatnonzero(packed.segment_ids_ST[row] == segment)
                 alone = model(input_ids=batch.input_ids_BT[row:row + 1, place]).logits[0]
-                torch.testing.assert_close(together[row, place], alone, atol=2e-6, rtol=1e-5)
+                torch.testing.assert_close(together[row, place], alone, atol=1e-12, rtol=1e-12)
                 checked += len(place)
     assert checked == (packed.segment_ids_ST > 0).sum()
 
