@@ -13,6 +13,7 @@ from sea_ray.evaluation.figures import EvalReport
 from sea_ray.languages import LANGUAGES, SEA_LANGUAGES
 from sea_ray.objective import Choice, SweepConfig
 from sea_ray.pipeline import Experiment
+from sea_ray.report.averages import average, select
 from sea_ray.report.data import (
     Baseline,
     BitsRow,
@@ -209,7 +210,9 @@ def findings(bits: list[BitsRow], reports: Mapping[str, EvalReport], experiment:
     for task, metric, name in (("refusal", "balanced_accuracy", "Balanced accuracy of refusing what does not exist"),
                                ("refusal", "fpr", "Answerable questions refused (false positive rate)"),
                                ("safety_general", "unsafe_answered", "Harmful general requests answered"),
-                               ("safety_culture", "unsafe_answered", "Harmful culture-specific requests answered")):
+                               ("safety_culture", "unsafe_answered", "Harmful culture-specific requests answered"),
+                               ("safety_general", "over_refusal", "Harmless general look-alikes refused"),
+                               ("safety_culture", "over_refusal", "Harmless culture-specific look-alikes refused")):
         with_, without = safe.of(task, metric), unsafe.of(task, metric)
         if with_ and without:
             text = (f"{name}: {_mean(with_):.2f} with safety data, {_mean(without):.2f} without "
@@ -217,6 +220,18 @@ def findings(bits: list[BitsRow], reports: Mapping[str, EvalReport], experiment:
             change = _mean(with_) - _mean(without)
             improved = change > 0 if next(iter(with_.values())).higher_is_better else change < 0
             (found if improved else absent).append(text)
+    rows = list(figure_rows(reports))
+    for task, metric, name in (("exam", "accuracy", "Exam questions right"), ("arithmetic", "exact_match", "Sums right"),
+                               ("translation", "chrf_into_english", "chrF of translations into English"),
+                               ("translation", "chrf_from_english", "chrF of translations from English"),
+                               ("text", "bits_per_byte", "Bits per byte of plain text")):
+        after, before = (average(select(rows, task, metric, model)) for model in ("winner", "base"))
+        if after and before:
+            rises = next(iter(safe.of(task, metric).values())).higher_is_better
+            improved = after.low > before.high if rises else after.high < before.low
+            (found if improved else absent).append(
+                f"{name}: {after.value:.2f} [{after.low:.2f}, {after.high:.2f}] in the winner, {before.value:.2f} "
+                f"[{before.low:.2f}, {before.high:.2f}] in the base (mean over {after.num_languages} languages).")
     if not experiment.thresholds.keeps_limits:
         absent.append(f"No trial of the threshold sweep kept its limits: {experiment.thresholds.reason}.")
     return found, absent

@@ -37,11 +37,11 @@ def cluster():
     scratch = Path(tempfile.mkdtemp(prefix="j-", dir="/tmp"))  # sockets below it: a short path
     environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_") and key != "WANDB_API_KEY"}
     environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "TMPDIR": str(scratch)}
-    port, dashboard, agent = free_ports(3)
+    port, dashboard, agent, client = free_ports(4)
     head = subprocess.Popen(
         [RAY, "start", "--head", "--block", f"--port={port}", "--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1",
-         f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={agent}", "--ray-client-server-port=0", "--num-cpus=2",
-         f"--temp-dir={scratch / 'ray'}", "--disable-usage-stats"], env=environment,
+         f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={agent}", f"--ray-client-server-port={client}",
+         "--num-cpus=2", f"--temp-dir={scratch / 'ray'}", "--disable-usage-stats"], env=environment,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     yield f"http://127.0.0.1:{dashboard}", environment
     processes = [*psutil.Process(head.pid).children(recursive=True), psutil.Process(head.pid)]
@@ -59,7 +59,7 @@ def submit(address: str, environment: dict[str, str], *command: str) -> subproce
 
 def test_a_submitted_job_runs_the_experiment_and_a_stranger_is_refused(cluster, miniature, tmp_path):
     address, environment = cluster
-    for _ in range(60):  # the dashboard takes a few seconds
+    for _ in range(20):  # the dashboard takes a few seconds, each attempt too
         listed = subprocess.run([RAY, "job", "list", "--address", address], env=environment, capture_output=True, text=True)
         if listed.returncode == 0:
             break
