@@ -3,8 +3,8 @@
 Qwen2's pre-tokenisation counts vowel signs and tone marks as no letters, so that it breaks Burmese, Khmer, Lao, Tamil and
 Thai words at every mark, and AutoTokenizer gives each checkpoint of model type qwen2 that expression, whatever its
 tokenizer.json says. So merges are learned with marks as letters, and what Qwen2's expression would break stays one token
-as an added token, which is matched before pre-tokenisation: any loader of the checkpoint cuts the text alike, and these
-languages take a third to a half of the tokens.
+as an added token, which is matched before pre-tokenisation: any loader of the checkpoint cuts the text alike, and the demo's
+text in these languages takes 56 to 68 % of the tokens (6,144 entries).
 """
 
 from __future__ import annotations
@@ -37,7 +37,10 @@ PRE_TOKENS = (
 )
 """What no merge crosses in Qwen2's tokenizer (huggingface/transformers: models/qwen2/tokenization_qwen2.py)."""
 
-WORDS = PRE_TOKENS.replace(r"\p{L}", r"\p{L}\p{M}").replace(r"?\p{L}\p{M}+", r"?[\p{L}\p{M}]+")
+WORDS = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{M}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 """The same with marks as letters."""
 
 _QWEN2_SPLIT = pre_tokenizers.Split(Regex(PRE_TOKENS), behavior="isolated")
