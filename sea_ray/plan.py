@@ -27,7 +27,7 @@ from sea_ray.stages.configs import (
 )
 
 VERSIONS: dict[str, int] = {
-    "corpus": 2, "base": 2, "detection": 1, "neurons": 1, "continued_pretraining": 1, "merged": 1,
+    "corpus": 2, "base": 2, "detection": 2, "neurons": 1, "continued_pretraining": 1, "merged": 1,
     "conversations": 2, "sft": 1, "evaluation": 2, "gate": 1,
 }
 

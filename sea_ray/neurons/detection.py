@@ -3,7 +3,8 @@
 Hooks read activations where they pass; no model code is replaced and no gradient is formed. Each shard of windows can
 be measured anywhere: statistics add.
 
-Shapes: W windows, T tokens, B windows of a batch, L layers, N neurons of a site.
+Shapes: W windows, T tokens of a row, B windows of a batch, L layers, N neurons of a site, R indices that the released
+PLND code scores.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,93 +21,66 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sea_ray.errors import ConfigError, DataError
+from sea_ray.neurons.attention_importance import HeadNorm, attention_importance
 from sea_ray.neurons.config import DetectionConfig, SiteKind
-from sea_ray.neurons.importance import attention_importance, channel_importance, value_gram, value_importance, wide
+from sea_ray.neurons.importance import channel_importance, sum_tokens, value_gram, value_importance, wide
 from sea_ray.neurons.sites import Architecture, describe
-from sea_ray.neurons.statistics import ImportanceStats, SiteStatistics
+from sea_ray.neurons.statistics import ImportanceStats, Observation, SiteStatistics
+from sea_ray.neurons.windows import Windows
 from sea_ray.tracking import Tracker
-
-
-def cut_windows(tokens: NDArray[np.integer], config: DetectionConfig, language: str) -> NDArray[np.int64]:
-    """Return equal, disjoint windows spread evenly over a language's text, [W, T].
-
-    Args:
-        tokens: the text as one row of token ids.
-        config: how many windows, how long.
-        language: for the message.
-
-    Raises:
-        DataError: the text is too short.
-    """
-    available = len(tokens) // config.window_tokens
-    if available < config.windows_per_language:
-        raise DataError(
-            f"{language!r} has {len(tokens):,} tokens, {config.windows_per_language} windows of {config.window_tokens} "
-            f"need {config.windows_per_language * config.window_tokens:,}: add text or lower "
-            "detection.windows_per_language"
-        )
-    chosen = np.arange(config.windows_per_language) * available // config.windows_per_language
-    return np.stack([tokens[i * config.window_tokens : (i + 1) * config.window_tokens] for i in chosen]).astype(
-        np.int64
-    )
 
 
 def collect_importance(
     model: nn.Module,
-    windows: Mapping[str, NDArray[np.integer]],
+    windows: Mapping[str, Windows],
     config: DetectionConfig,
     tracker: Tracker,
     *,
-    first_window: int = 0,
     batch_windows: int = 8,
 ) -> ImportanceStats:
     """Measure a shard of windows.
 
     Args:
         model: a transformers causal language model; left as it was.
-        windows: language -> token ids, [W, T], one document of equal length in each row.
-        config: which sites and ranks; T is checked against its window_tokens.
+        windows: language -> its windows, each of which counts config.window_tokens tokens.
+        config: which sites and ranks.
         tracker: told about each finished language.
-        first_window: number of the shard's first window among the language's (its parity decides the half).
         batch_windows: windows of one forward pass; no figure depends on it beyond rounding.
 
     Returns:
         The shard's statistics; shards add up.
 
     Raises:
-        DataError: a window of another length, or an importance that is not finite (names layer and window).
+        DataError: a window that counts another number of tokens, a token that the model does not have, or an importance
+            that is not finite (names layer, window and document).
+        ConfigError: windows longer than a sliding window of the model.
     """
     architecture = describe(model)
-    _check_windows(windows, config, architecture)
+    _check_windows(windows, config, architecture, model.get_input_embeddings().num_embeddings)  # type: ignore[operator]
     ranks = {
         site: _ranks(architecture.count(site) * architecture.num_layers, config.top_fracs) for site in config.sites
     }
     parts: dict[tuple[str, SiteKind], SiteStatistics] = {}
-    with _recording(model, architecture, config.sites) as record, torch.inference_mode():
-        for language, windows_WT in windows.items():
+    with _recording(model, architecture, config) as record, torch.inference_mode():
+        for language, own in windows.items():
             started = time.perf_counter()
-            sums = {
-                site: SiteStatistics.zeros(
-                    architecture.num_layers, architecture.count(site), len(ranks[site]), site == "ffn"
-                )
-                for site in config.sites
-            }
-            for start in range(0, len(windows_WT), batch_windows):
-                batch = torch.as_tensor(np.ascontiguousarray(windows_WT[start : start + batch_windows], dtype=np.int64))
-                importance, active_BLN = record(batch)
-                _check_finite(importance, language, first_window + start)
-                parity_B = (np.arange(len(batch)) + first_window + start) % 2
-                for parity in np.unique(parity_B):
-                    rows = parity_B == parity
-                    for site, values_BLN in importance.items():
-                        sums[site].add(int(parity), values_BLN[rows], ranks[site])
-                        sums[site].tokens[parity] += batch[rows].numel()
-                    if active_BLN is not None:
-                        sums["ffn"].active[parity] += active_BLN[rows].sum(0)
+            sums = {site: _zeros(architecture, site, len(ranks[site])) for site in config.sites}
+            for start in range(0, len(own), batch_windows):
+                batch = own[start : start + batch_windows]
+                observations = record(batch)
+                _check_finite(observations, language, batch)
+                for site, observation in observations.items():
+                    sums[site].add(observation, batch.numbers_W % 2, config.window_tokens, ranks[site])
             parts |= {(language, site): part for site, part in sums.items()}
-            rate = windows_WT.size / (time.perf_counter() - started)
-            tracker.child(language).log(windows=len(windows_WT), tokens_per_s=rate)
+            rate = len(own) * config.window_tokens / (time.perf_counter() - started)
+            tracker.child(language).log(windows=len(own), tokens_per_s=rate)
     return ImportanceStats(window_tokens=config.window_tokens, ranks=ranks, parts=parts)
+
+
+def _zeros(architecture: Architecture, site: SiteKind, num_ranks: int) -> SiteStatistics:
+    num_released = architecture.d_mlp if site == "ffn" else architecture.num_heads * architecture.d_head
+    return SiteStatistics.zeros(architecture.num_layers, architecture.count(site), num_ranks, site == "ffn",
+                                num_released=num_released)
 
 
 def _ranks(num_neurons: int, fracs: tuple[float, ...]) -> tuple[int, ...]:
@@ -113,70 +88,103 @@ def _ranks(num_neurons: int, fracs: tuple[float, ...]) -> tuple[int, ...]:
 
 
 def _check_windows(
-    windows: Mapping[str, NDArray[np.integer]], config: DetectionConfig, architecture: Architecture
+    windows: Mapping[str, Windows], config: DetectionConfig, architecture: Architecture, vocab_size: int
 ) -> None:
-    for language, windows_WT in windows.items():
-        if windows_WT.ndim != 2 or windows_WT.shape[1] != config.window_tokens:
+    for language, own in windows.items():
+        counted_W = own.counted_WT.sum(1)
+        if (counted_W != config.window_tokens).any():
             raise DataError(
-                f"windows of {language!r} have shape {windows_WT.shape}, [W, {config.window_tokens}] is needed: "
-                "a sum over tokens grows with length, so only equal lengths compare"
+                f"windows of {language!r} count {counted_W.min()} to {counted_W.max()} tokens, {config.window_tokens} "
+                "are needed: a sum over tokens grows with length, so only equal lengths compare"
             )
+        if own.input_ids_WT.max(initial=0) >= vocab_size:
+            raise DataError(
+                f"the text of {language!r} holds token {own.input_ids_WT.max()}, the model has {vocab_size}: it was "
+                "tokenised for another base; tokenise it with the base's own tokenizer"
+            )
+    longest = max((own.input_ids_WT.shape[1] for own in windows.values()), default=0)
     limit = architecture.sliding_window
-    if limit is not None and config.window_tokens > limit:
+    if limit is not None and longest > limit:
         raise ConfigError(
             "detection.window_tokens",
             (
-                f"{config.window_tokens} is beyond the {limit} tokens that some layers see; importance of q and k "
-                f"assumes full causal attention: lower it to {limit}"
+                f"{config.window_tokens} makes rows of {longest} tokens, beyond the {limit} that some layers see; "
+                f"importance of q and k assumes full causal attention: lower it to {limit - 1} or below"
             ),
         )
 
 
-def _check_finite(importance: Mapping[SiteKind, NDArray[np.floating]], language: str, first_window: int) -> None:
-    worst = None
-    for site, values_BLN in importance.items():
-        if not np.isfinite(values_BLN).all():
-            layer, row = np.argwhere(~np.isfinite(values_BLN).all(2).T)[0]
+def _check_finite(observations: Mapping[SiteKind, Observation], language: str, batch: Windows) -> None:
+    worst: tuple[int, int, SiteKind] | None = None
+    for site, observation in observations.items():
+        wrong_BL = ~np.isfinite(observation.importance_BLN).all(2)
+        if wrong_BL.any():
+            layer, row = map(int, np.argwhere(wrong_BL.T)[0])
             worst = min(worst or (layer, row, site), (layer, row, site))
     if worst is not None:
         layer, row, site = worst
         raise DataError(
-            f"importance is not finite at layer {layer} ({site}) in window {first_window + row} of {language!r}: check "
-            "the base model's weights, load it in float32, or drop the document"
+            f"importance is not finite at layer {layer} ({site}) in window {batch.numbers_W[row]} of {language!r}, which "
+            f"begins in document {batch.first_document_W[row]}: check the base model's weights, load it in float32, or "
+            "drop the document"
         )
+
+
+@dataclass
+class _Pass:
+    """What a forward pass over one batch knows and has found so far."""
+
+    segment_BT: Tensor
+    counted_BT: Tensor
+    """Weight of each token, 1 or 0, float32 or wider."""
+    importance: dict[tuple[SiteKind, int], Tensor] = field(default_factory=dict)
+    released: dict[tuple[SiteKind, int], Tensor] = field(default_factory=dict)
+    active: dict[tuple[SiteKind, int], Tensor] = field(default_factory=dict)
+
+    def add(self, site: SiteKind, layer: int, importance_BN: Tensor, released_BR: Tensor) -> None:
+        """Keep the scores of one site of one layer."""
+        self.importance[site, layer], self.released[site, layer] = importance_BN, released_BR
+
+
+def _stacked(found: Mapping[tuple[SiteKind, int], Tensor], site: SiteKind) -> NDArray[Any]:
+    return torch.stack([values for (kind, _), values in sorted(found.items()) if kind == site], 1).cpu().numpy()
 
 
 @contextmanager
 def _recording(
-    model: nn.Module, architecture: Architecture, sites: tuple[SiteKind, ...]
-) -> Iterator[Callable[[Tensor], tuple[dict[SiteKind, NDArray[np.floating]], NDArray[np.int64] | None]]]:
-    """Yield a function from token ids, [B, T], to Imp per site, [B, L, N], and to open gates of FFN channels, [B, L,
-    N]."""
-    found: dict[tuple[str, int], Tensor] = {}
+    model: nn.Module, architecture: Architecture, config: DetectionConfig
+) -> Iterator[Callable[[Windows], dict[SiteKind, Observation]]]:
+    """Yield a function from windows to what each site showed in them."""
     body: Any = model.base_model
-    device = next(model.parameters()).device
+    weight = next(model.parameters())
     training = model.training
+    current: list[_Pass] = []
 
-    def record(batch_BT: Tensor) -> tuple[dict[SiteKind, NDArray[np.floating]], NDArray[np.int64] | None]:
-        found.clear()
-        body(input_ids=batch_BT.to(device), use_cache=False)
-        stacked = {
-            name: torch.stack([found[name, layer] for layer in range(architecture.num_layers)], 1).cpu().numpy()
-            for name in (*sites, *(("active",) if "ffn" in sites else ()))
+    def record(batch: Windows) -> dict[SiteKind, Observation]:
+        def on_device(values: NDArray[Any]) -> Tensor:
+            return torch.from_numpy(np.ascontiguousarray(values)).to(weight.device)
+
+        counted_BT = on_device(batch.counted_WT).to(torch.promote_types(weight.dtype, torch.float32))
+        found = _Pass(segment_BT=on_device(batch.segment_WT), counted_BT=counted_BT)
+        current[:] = [found]
+        body(input_ids=on_device(batch.input_ids_WT), position_ids=on_device(batch.position_ids_WT), use_cache=False)
+        return {
+            site: Observation(
+                importance_BLN=_stacked(found.importance, site), released_BLR=_stacked(found.released, site),
+                active_BLN=_stacked(found.active, site).astype(np.int64) if site == "ffn" else None)
+            for site in config.sites
         }
-        active_BLN = stacked.pop("active", None)
-        return {site: stacked[site] for site in sites}, active_BLN
 
+    watches = {"ffn": _watch_ffn, "v": _watch_values}
     handles: list[Any] = []
     try:
         model.eval()
         for layer in range(architecture.num_layers):
-            if "ffn" in sites:
-                handles += _watch_ffn(model, architecture, layer, found)
-            if "v" in sites:
-                handles += _watch_values(model, architecture, layer, found)
-            if "q" in sites or "k" in sites:
-                handles += _watch_attention(model, architecture, layer, found)
+            for site, watch in watches.items():
+                if site in config.sites:
+                    handles += watch(model, architecture, layer, current)
+            if "q" in config.sites or "k" in config.sites:
+                handles += _watch_attention(model, architecture, layer, current, config)
         yield record
     finally:
         for handle in handles:
@@ -184,50 +192,64 @@ def _recording(
         model.train(training)
 
 
-def _watch_ffn(
-    model: nn.Module, architecture: Architecture, layer: int, found: dict[tuple[str, int], Tensor]
-) -> list[Any]:
-    gate = model.get_submodule(architecture.module(layer, "gate_proj"))
+def _watch_ffn(model: nn.Module, architecture: Architecture, layer: int, current: list[_Pass]) -> list[Any]:
+    gate, up = (model.get_submodule(architecture.module(layer, name)) for name in ("gate_proj", "up_proj"))
     down: Any = model.get_submodule(architecture.module(layer, "down_proj"))
     norm_M = wide(down.weight.detach()).norm(dim=0)
+    released: list[Tensor] = []
 
     def on_gate(_module: nn.Module, _inputs: object, gate_BTM: Tensor) -> None:
-        # silu(gate) > 0 exactly where gate > 0; counted in float32, five times as fast as a sum of booleans
-        open_BTM = torch.empty_like(gate_BTM, dtype=torch.float32)
-        found["active", layer] = torch.gt(gate_BTM, 0, out=open_BTM).sum(1).long()
+        found = current[0]
+        # silu(gate) > 0 exactly where gate > 0; counted in floats, five times as fast as a sum of booleans
+        open_BTM = torch.empty_like(gate_BTM, dtype=found.counted_BT.dtype)
+        found.active["ffn", layer] = sum_tokens(torch.gt(gate_BTM, 0, out=open_BTM), found.counted_BT)
+
+    def on_up(_module: nn.Module, _inputs: object, up_BTM: Tensor) -> None:
+        released[:] = [sum_tokens(wide(up_BTM).abs(), current[0].counted_BT)]
 
     def on_down(_module: nn.Module, inputs: tuple[Tensor]) -> None:
-        found["ffn", layer] = channel_importance(inputs[0], norm_M)
+        current[0].add("ffn", layer, channel_importance(inputs[0], current[0].counted_BT, norm_M), released.pop())
 
-    return [gate.register_forward_hook(on_gate), down.register_forward_pre_hook(on_down)]
+    return [gate.register_forward_hook(on_gate), up.register_forward_hook(on_up), down.register_forward_pre_hook(on_down)]
 
 
-def _watch_values(
-    model: nn.Module, architecture: Architecture, layer: int, found: dict[tuple[str, int], Tensor]
-) -> list[Any]:
+def _watch_values(model: nn.Module, architecture: Architecture, layer: int, current: list[_Pass]) -> list[Any]:
     output: Any = model.get_submodule(architecture.module(layer, "o_proj"))
     gram_RRGD = value_gram(output.weight.detach(), architecture.num_kv_heads, architecture.d_head)
 
     def on_output(_module: nn.Module, inputs: tuple[Tensor]) -> None:
-        found["v", layer] = value_importance(inputs[0], gram_RRGD)
+        counted_BT = current[0].counted_BT
+        importance_BN = value_importance(inputs[0], counted_BT, gram_RRGD)
+        current[0].add("v", layer, importance_BN, sum_tokens(wide(inputs[0]).abs(), counted_BT))
 
     return [output.register_forward_pre_hook(on_output)]
 
 
 def _watch_attention(
-    model: nn.Module, architecture: Architecture, layer: int, found: dict[tuple[str, int], Tensor]
+    model: nn.Module, architecture: Architecture, layer: int, current: list[_Pass], config: DetectionConfig
 ) -> list[Any]:
     query_name = architecture.module(layer, "q_proj")
     query, key = (model.get_submodule(architecture.module(layer, name)) for name in ("q_proj", "k_proj"))
-    attention = model.get_submodule(query_name.removesuffix(".q_proj"))
+    attention: Any = model.get_submodule(query_name.removesuffix(".q_proj"))
+    norms = None
+    if architecture.qk_norm:
+        norms = _head_norm(attention.q_norm), _head_norm(attention.k_norm)
     seen: dict[str, Tensor] = {}
 
     def on_attention(_module: nn.Module, _inputs: object, arguments: dict[str, Any], _output: object) -> None:
-        cos_TD, sin_TD = (x_BTD[0] for x_BTD in arguments["position_embeddings"])  # all windows start at position 0
-        found["q", layer], found["k", layer] = attention_importance(seen.pop("q"), seen.pop("k"), cos_TD, sin_TD)
+        found = current[0]
+        cos_BTD, sin_BTD = (x_BTD.expand(len(found.segment_BT), -1, -1) for x_BTD in arguments["position_embeddings"])
+        scores = attention_importance(seen.pop("q"), seen.pop("k"), cos_BTD, sin_BTD, found.segment_BT, found.counted_BT,
+                                      config.query_key, norms)
+        found.add("q", layer, scores.q, scores.released)
+        found.add("k", layer, scores.k, scores.released)
 
     return [
         query.register_forward_hook(lambda _module, _inputs, output: seen.update(q=output)),
         key.register_forward_hook(lambda _module, _inputs, output: seen.update(k=output)),
         attention.register_forward_hook(on_attention, with_kwargs=True),
     ]
+
+
+def _head_norm(norm: Any) -> HeadNorm:
+    return HeadNorm(weight_D=wide(norm.weight.detach()), eps=norm.variance_epsilon)

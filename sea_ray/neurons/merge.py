@@ -65,8 +65,9 @@ def merge_packs(packs: Sequence[LanguagePack], rule: MergeRule = "add") -> tuple
     if rule == "refuse" and contested:
         raise ConfigError(
             "merge.rule",
-            f"refuse: {contested} neurons are changed by more than one of {len(packs)} packs; choose add, "
-            "mean or strongest, or select with specificity minus and minus_min_languages 1",
+            f"refuse: {contested} neurons are changed by more than one of {len(packs)} packs "
+            f"({', '.join(pack.language for pack in packs)}); choose add, mean or strongest, or select with specificity "
+            "minus and minus_min_languages 1",
         )
     merged = LanguagePack(
         language="+".join(pack.language for pack in packs),

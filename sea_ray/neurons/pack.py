@@ -33,14 +33,24 @@ class SliceDelta(NamedTuple):
 
 
 class AppliedPack:
-    """A pack in place; it holds the base values of what the pack changed, and puts them back bit for bit."""
+    """A pack in place; it holds the values that the pack changed, and puts them back bit for bit."""
 
-    def __init__(self, kept: Mapping[str, tuple[nn.Parameter, int, Tensor, Tensor]]) -> None:
-        """Args: kept: tensor name -> parameter, dim, index and base values of the changed slice."""
+    def __init__(
+        self, kept: Mapping[str, tuple[nn.Parameter, int, Tensor, Tensor]], differing_tensors: int
+    ) -> None:
+        """Args: kept: tensor name -> parameter, dim, index and former values of the changed slice."""
         self._kept = dict(kept)
+        self.differing_tensors = differing_tensors
+        """Tensors in which the model was not the pack's base."""
+
+    @property
+    def approximate(self) -> bool:
+        """Whether the deltas lie on something else than what they were trained on, so that their effect is to be
+        measured again."""
+        return self.differing_tensors > 0
 
     def remove(self) -> None:
-        """Restore the base; a second call does nothing."""
+        """Restore what was there, the last of several packs first; a second call does nothing."""
         with torch.no_grad():
             for parameter, dim, index, values in self._kept.values():
                 parameter.index_copy_(dim, index, values)
@@ -82,15 +92,20 @@ class LanguagePack:
     def check_base(self, model: nn.Module) -> None:
         """Raise DataError, naming the tensor, unless every tensor of `model` is the base's."""
         found = tensor_digests(model)
-        touched_first = [*self.deltas, *(self.base_digests.keys() | found.keys()) - self.deltas.keys()]
-        for name in touched_first:
-            if found.get(name) != self.base_digests.get(name):
-                raise DataError(
-                    f"pack {self.language!r} belongs to another base: tensor {name} has digest "
-                    f"{_short(found.get(name))}, in the pack's base {self.base_digest[:12]} it has "
-                    f"{_short(self.base_digests.get(name))}; apply it to the base that it was trained on, or train "
-                    "it anew"
-                )
+        differing = self._differing(found)
+        if differing:
+            name = differing[0]
+            raise DataError(
+                f"pack {self.language!r} belongs to another base: tensor {name} has digest "
+                f"{_short(found.get(name))}, in the pack's base {self.base_digest[:12]} it has "
+                f"{_short(self.base_digests.get(name))}; apply it to the base that it was trained on, graft it on a "
+                "descendant of that base, or train it anew"
+            )
+
+    def _differing(self, found: Mapping[str, str]) -> list[str]:
+        """Return the tensors whose digest is not the base's, those that the pack changes first."""
+        others = sorted((self.base_digests.keys() | found.keys()) - self.deltas.keys())
+        return [name for name in (*self.deltas, *others) if found.get(name) != self.base_digests.get(name)]
 
     def apply(self, model: nn.Module) -> AppliedPack:
         """Add the deltas to a model, in float32, rounded to its own type.
@@ -105,6 +120,41 @@ class LanguagePack:
             DataError: another base (names the tensor).
         """
         self.check_base(model)
+        return self._lay(model, differing_tensors=0)
+
+    def graft(self, model: nn.Module) -> AppliedPack:
+        """Add the deltas to a descendant of the base, such as the base after fine-tuning.
+
+        What a neuron does there has changed with everything around it, so the effect is approximate and to be measured.
+
+        Args:
+            model: of the base's shape, whatever its values.
+
+        Returns:
+            The handle, which says how many tensors were not the base's; its `remove` restores the model bit for bit.
+
+        Raises:
+            DataError: the model lacks a tensor that the pack changes, or has it in another shape (names the tensor).
+        """
+        self._check_shapes(model)
+        return self._lay(model, differing_tensors=len(self._differing(tensor_digests(model))))
+
+    def _check_shapes(self, model: nn.Module) -> None:
+        parameters = dict(model.named_parameters())
+        for name, (place, values) in self.deltas.items():
+            found = tuple(parameters[name].shape) if name in parameters else ()
+            across = [size for dim, size in enumerate(values.shape) if dim != place.dim]
+            fits = len(found) == values.ndim and [size for dim, size in enumerate(found) if dim != place.dim] == across
+            if not fits or place.index.max() >= found[place.dim]:
+                side = "row" if place.dim == 0 else "column"
+                width = f" (of {across[0]} values)" if across else ""
+                raise DataError(
+                    f"pack {self.language!r} does not fit: it changes {side} {place.index.max()}{width} of {name}, the model "
+                    f"has {f'shape {found}' if found else 'no such tensor'}; graft it on a descendant of its base "
+                    f"{self.base_digest[:12]}"
+                )
+
+    def _lay(self, model: nn.Module, *, differing_tensors: int) -> AppliedPack:
         parameters = dict(model.named_parameters())
         kept = {}
         with torch.no_grad():
@@ -115,7 +165,7 @@ class LanguagePack:
                 new = base + torch.from_numpy(values).to(parameter.device)  # float32 or the base's wider type
                 parameter.index_copy_(place.dim, index, new.to(parameter.dtype))
                 kept[name] = (parameter, place.dim, index, base)
-        return AppliedPack(kept)
+        return AppliedPack(kept, differing_tensors)
 
     @contextmanager
     def applied(self, model: nn.Module) -> Iterator[None]:

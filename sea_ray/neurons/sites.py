@@ -1,12 +1,13 @@
 """Where neurons live: the architecture as kinds of sites, and which slices of which tensors a neuron owns.
 
-A neuron is an index of a site in a layer (Zhao et al. 2024, arXiv 2402.18815, section 2). Kinds of sites of a Qwen2
-layer:
+A neuron is an index of a site in a layer (Zhao et al. 2024, arXiv 2402.18815, section 2). Kinds of sites of a layer:
 
     ffn  channel of the MLP: row of gate_proj, row of up_proj, column of down_proj
-    v    row of v_proj with its bias element, and the o_proj columns of all query heads that read it (grouped heads)
-    q    row of q_proj with its bias element
-    k    row of k_proj with its bias element
+    v    row of v_proj, and the o_proj columns of all query heads that read it (grouped heads)
+    q    row of q_proj
+    k    row of k_proj
+
+A row has its bias element where the projection has a bias.
 """
 
 from __future__ import annotations
@@ -22,7 +23,11 @@ from torch import nn
 from sea_ray.errors import ConfigError
 from sea_ray.neurons.config import SITE_KINDS, SiteKind
 
-SUPPORTED_MODEL_TYPES = ("qwen2",)
+MODEL_TYPES = ("llama", "qwen2", "qwen3")
+"""Families whose layers are gated feed-forward networks and grouped rotary attention under Qwen2's module names."""
+_ROWS: dict[SiteKind, tuple[str, ...]] = {
+    "ffn": ("gate_proj", "up_proj"), "v": ("v_proj",), "q": ("q_proj",), "k": ("k_proj",)}
+_COLUMNS: dict[SiteKind, tuple[str, ...]] = {"ffn": ("down_proj",), "v": ("o_proj",), "q": (), "k": ()}
 Indices = NDArray[np.int64]
 
 
@@ -47,7 +52,7 @@ class TensorSlice:
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """The shape of a decoder, as much of it as neurons need; grouped heads and biases included."""
+    """The shape of a decoder, as much of it as neurons need; grouped heads, biases and norms included."""
 
     model_type: str
     """Name of the family in transformers."""
@@ -63,6 +68,10 @@ class Architecture:
     """Key/value heads; each serves num_heads / num_kv_heads query heads."""
     d_head: int
     """Width of one head."""
+    biased: frozenset[str]
+    """Projections that have a bias: q_proj, k_proj and v_proj in Qwen2, none in Qwen3, by config in Llama."""
+    qk_norm: bool
+    """Whether each head's query and key are normalised before they are rotated, as in Qwen3."""
     total_values: int
     """All parameters of the model, tied ones once."""
     sliding_window: int | None = None
@@ -80,8 +89,8 @@ class Architecture:
 
     def values_per_neuron(self, site: SiteKind) -> int:
         """Return how many parameters one neuron owns."""
-        per_site = {"ffn": 3 * self.d_model, "v": self.d_model + 1 + self.num_rep * self.d_model}
-        return per_site.get(site, self.d_model + 1)
+        columns = self.num_rep if site == "v" else len(_COLUMNS[site])
+        return (len(_ROWS[site]) + columns) * self.d_model + sum(name in self.biased for name in _ROWS[site])
 
     def keys(self, sites: Sequence[SiteKind] = SITE_KINDS) -> Iterator[tuple[SiteKind, int]]:
         """Yield every (kind of site, layer), layers innermost."""
@@ -111,10 +120,9 @@ class Architecture:
             tensor = f"{self.module(layer, module)}.{parameter}"
             return TensorSlice(site=site, layer=layer, tensor=tensor, dim=dim, index=index, owner=owner)
 
-        if site == "ffn":
-            return part("gate_proj", "weight"), part("up_proj", "weight"), part("down_proj", "weight", 1)
-        rows = part(f"{site}_proj", "weight"), part(f"{site}_proj", "bias")
-        return (*rows, part("o_proj", "weight", 1)) if site == "v" else rows
+        weights = [part(module, "weight") for module in _ROWS[site]]
+        biases = [part(module, "bias") for module in _ROWS[site] if module in self.biased]
+        return (*weights, *biases, *(part(module, "weight", 1) for module in _COLUMNS[site]))
 
     def context_columns(self, neurons: Indices) -> Indices:
         """Return the o_proj columns that read some v neurons: n_rep for each, sorted.
@@ -145,18 +153,26 @@ def describe(model: nn.Module) -> Architecture:
         model: a transformers causal language model.
 
     Raises:
-        ConfigError: the family is not known here.
+        ConfigError: the family, or its activation, is not known here.
     """
     config: Any = model.config
-    if config.model_type not in SUPPORTED_MODEL_TYPES:
+    if config.model_type not in MODEL_TYPES:
         raise ConfigError(
             "base.model",
             (
                 f"model type {config.model_type!r} is not known to the neuron code, which knows "
-                f"{', '.join(SUPPORTED_MODEL_TYPES)}: its projections, grouped heads, biases and rotary embedding "
+                f"{', '.join(MODEL_TYPES)}: its projections, grouped heads, biases, norms and rotary embedding "
                 "would have to be described in neurons/sites.py; choose a base of a known type"
             ),
         )
+    if config.hidden_act != "silu":
+        raise ConfigError(
+            "base.model",
+            f"activation {config.hidden_act!r} is not known to the neuron code: that a gate is open is read from its "
+            "sign, which is right for 'silu' alone; choose a base with it",
+        )
+    attention = model.get_submodule("model.layers.0.self_attn")
+    projections = [(name.rpartition(".")[2], module) for name, module in model.get_submodule("model.layers.0").named_modules()]
     sliding = "sliding_attention" in (getattr(config, "layer_types", None) or ())
     return Architecture(
         model_type=config.model_type,
@@ -166,6 +182,8 @@ def describe(model: nn.Module) -> Architecture:
         num_heads=config.num_attention_heads,
         num_kv_heads=config.num_key_value_heads,
         d_head=getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads,
+        biased=frozenset(name for name, module in projections if getattr(module, "bias", None) is not None),
+        qk_norm=hasattr(attention, "q_norm"),
         total_values=sum(parameter.numel() for parameter in model.parameters()),
         sliding_window=config.sliding_window if sliding else None,
     )

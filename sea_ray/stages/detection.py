@@ -9,8 +9,10 @@ from operator import add
 from typing import Any
 
 from sea_ray.execution import StageContext
-from sea_ray.neurons.detection import DetectionConfig, collect_importance, cut_windows
+from sea_ray.neurons.config import DetectionConfig
+from sea_ray.neurons.detection import collect_importance
 from sea_ray.neurons.statistics import ImportanceStats
+from sea_ray.neurons.windows import cut_windows
 from sea_ray.stages.corpus import load_corpus
 from sea_ray.training.checkpoint import Checkpoint
 
@@ -20,12 +22,11 @@ def measure_shard(context: StageContext) -> Mapping[str, Any]:
     config: DetectionConfig = context.config
     corpus = load_corpus(context)
     model = Checkpoint.load(context.parents["base"]).load_model()
-    windows = {}
     first = config.windows_per_language * context.shard // context.num_shards
     last = config.windows_per_language * (context.shard + 1) // context.num_shards
-    for code in corpus.languages:
-        windows[code] = cut_windows(corpus.tokens(code, "train"), config, code)[first:last]
-    collect_importance(model, windows, config, context.tracker, first_window=first).save(context.folder)
+    windows = {code: cut_windows(corpus.tokens(code, "train"), corpus.eos_id, config, code)[first:last]
+               for code in corpus.languages}
+    collect_importance(model, windows, config, context.tracker).save(context.folder)
     return {}
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from transformers import Qwen2Config, Qwen2ForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
 VOCAB, TOKENS = 97, 24
 
@@ -16,13 +16,21 @@ def _one_thread():
     torch.set_num_threads(before)
 
 
-def make_model(num_layers=3, seed=0):
-    """Return a random Qwen2 with grouped heads whose biases and norms are not at their initial values."""
+FAMILIES = {
+    "qwen2": (Qwen2ForCausalLM, Qwen2Config, {}),
+    "qwen3": (Qwen3ForCausalLM, Qwen3Config, {"head_dim": 12}),
+    "llama": (LlamaForCausalLM, LlamaConfig, {}),
+    "llama with biases": (LlamaForCausalLM, LlamaConfig, {"attention_bias": True, "mlp_bias": True}),
+}
+
+
+def make_model(num_layers=3, seed=0, family="qwen2"):
+    """Return a random model with grouped heads whose biases and norms are not at their initial values."""
     torch.manual_seed(seed)
-    config = Qwen2Config(
+    of_model, of_config, own = FAMILIES[family]
+    model = of_model(of_config(
         vocab_size=VOCAB, hidden_size=32, intermediate_size=44, num_hidden_layers=num_layers, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=64, tie_word_embeddings=True, initializer_range=0.2)
-    model = Qwen2ForCausalLM(config).eval()
+        num_key_value_heads=2, max_position_embeddings=64, tie_word_embeddings=True, initializer_range=0.2, **own)).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name.endswith("bias") or "norm" in name:
@@ -39,18 +47,22 @@ def model():
     return make_model()
 
 
-@pytest.fixture(scope="session")
-def trained_model():
-    """A Qwen2 after a short training on sequences with a rule: a token is the one seven places back, plus one."""
-    torch.set_num_threads(1)  # a session's fixture is made before the module's
-    model = make_model(num_layers=2, seed=1).train()
-    optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3)
+def train_on_rule(model):
+    """Train a model shortly on sequences with a rule: a token is the one seven places back, plus one."""
+    optimiser = torch.optim.AdamW(model.train().parameters(), lr=3e-3)
     for step in range(150):
         batch = torch.from_numpy(ruled_windows(16, seed=step))
         model(input_ids=batch, labels=batch, use_cache=False).loss.backward()
         optimiser.step()
         optimiser.zero_grad()
     return model.eval().double()
+
+
+@pytest.fixture(scope="session", params=["qwen2", "qwen3"])
+def trained_model(request):
+    """A model without and one with norms of queries and keys, after a short training."""
+    torch.set_num_threads(1)  # a session's fixture is made before the module's
+    return train_on_rule(make_model(num_layers=2, seed=1, family=request.param))
 
 
 def ruled_windows(count, seed):
@@ -64,6 +76,7 @@ def brute_importance(model, window, site, layer, removed=1.0):
     """Return Imp of every neuron of a site by removing (a part of) its weights and running the layer, [N].
 
     FFN and V: norm of the change of the block's output. Q and K: norm of the change of the attention probabilities.
+    What is added by the biases of gate and up goes with their rows.
     """
     model.set_attn_implementation("eager")
     block = model.model.layers[layer]

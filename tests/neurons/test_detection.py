@@ -4,22 +4,25 @@ import torch
 
 from sea_ray.errors import ConfigError, DataError
 from sea_ray.neurons.config import DetectionConfig
-from sea_ray.neurons.detection import collect_importance, cut_windows
+from sea_ray.neurons.detection import collect_importance
 from sea_ray.neurons.sites import describe
 from sea_ray.neurons.untouched import tensor_digests
+from sea_ray.neurons.windows import Windows
 from sea_ray.tracking import NullTracker
 
-from .conftest import TOKENS, make_model, windows_of
+from .conftest import TOKENS, VOCAB, make_model, windows_of
 
 CONFIG = DetectionConfig(window_tokens=TOKENS, windows_per_language=4)
 
 
-def collect(model, windows, config=CONFIG, **options):
-    return collect_importance(model, windows, config, NullTracker(), **options)
+def collect(model, windows, config=CONFIG, first=0, **options):
+    """Measure plain rows of token ids, or windows."""
+    own = {name: rows if isinstance(rows, Windows) else Windows.whole(rows, first) for name, rows in windows.items()}
+    return collect_importance(model, own, config, NullTracker(), **options)
 
 
 def counts(part):
-    return part.windows, part.tokens, part.histogram, part.hits, part.active
+    return part.windows, part.tokens, part.histogram, part.hits, part.released, part.active
 
 
 def test_batch_size_changes_nothing_but_rounding(model):
@@ -36,7 +39,7 @@ def test_shards_merge_to_the_whole_in_any_order(model):
     windows = {"th": windows_of(10), "vi": windows_of(10, seed=1)}
     whole = collect(model.double(), windows)
     cuts = [(0, 3), (3, 4), (4, 10)]
-    shards = [collect(model, {name: rows[a:b] for name, rows in windows.items()}, first_window=a) for a, b in cuts]
+    shards = [collect(model, {name: rows[a:b] for name, rows in windows.items()}, first=a) for a, b in cuts]
     for order in ([0, 1, 2], [2, 0, 1], [1, 2, 0]):
         merged = shards[order[0]] + (shards[order[1]] + shards[order[2]])
         for key, part in whole.parts.items():
@@ -113,11 +116,11 @@ def test_nan_of_one_document_names_that_window(model):
     with torch.no_grad():
         model.model.embed_tokens.weight[7] = torch.nan
     with pytest.raises(DataError, match=r"layer 0 \(.*\) in window 14 of 'vi'"):
-        collect(model, {"th": windows[:4], "vi": windows}, first_window=10)
+        collect(model, {"th": windows[:4], "vi": windows}, first=10)
 
 
 def test_windows_of_another_length_are_refused(model):
-    with pytest.raises(DataError, match=r"shape \(2, 23\), \[W, 24\] is needed"):
+    with pytest.raises(DataError, match="count 23 to 23 tokens, 24 are needed"):
         collect(model, {"th": windows_of(2)[:, :23]})
 
 
@@ -126,6 +129,17 @@ def test_statistics_of_other_windows_do_not_add(model):
     second = collect(model, {"th": windows_of(2)[:, :8]}, DetectionConfig(window_tokens=8))
     with pytest.raises(DataError, match="windows of 24 and 8 tokens"):
         first + second
+
+
+def test_text_of_another_tokenizer_is_refused(model):
+    with pytest.raises(DataError, match=r"holds token 97, the model has 97: .* another base"):
+        collect(model, {"th": np.full((2, TOKENS), VOCAB)})
+
+
+def test_another_activation_is_refused(model):
+    model.config.hidden_act = "gelu"
+    with pytest.raises(ConfigError, match="activation 'gelu' is not known"):
+        collect(model, {"th": windows_of(2)})
 
 
 def test_unknown_family_is_refused_by_name(model):
@@ -137,16 +151,8 @@ def test_unknown_family_is_refused_by_name(model):
 def test_sliding_attention_is_refused_where_it_would_cut_a_window(model):
     model.config.layer_types = ["full_attention", "full_attention", "sliding_attention"]
     model.config.sliding_window = 16
-    with pytest.raises(ConfigError, match="24 is beyond the 16 tokens"):
+    with pytest.raises(ConfigError, match="24 makes rows of 24 tokens, beyond the 16"):
         collect(model, {"th": windows_of(2)})
-
-
-def test_windows_are_disjoint_and_spread_over_the_text():
-    windows = cut_windows(np.arange(1000), CONFIG, "th")
-    assert windows.shape == (4, TOKENS)
-    assert windows[:, 0].tolist() == [0, 10 * TOKENS, 20 * TOKENS, 30 * TOKENS]
-    with pytest.raises(DataError, match="'lo' has 90 tokens, 4 windows of 24 need 96"):
-        cut_windows(np.arange(90), CONFIG, "lo")
 
 
 @pytest.mark.parametrize(("values", "path"), [

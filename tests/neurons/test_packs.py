@@ -97,6 +97,70 @@ def test_a_model_that_already_carries_a_pack_is_another_base():
         VI.apply(model)
 
 
+def descendant(dtype=torch.float32):
+    """Return the base after something like fine-tuning: most tensors moved, not all."""
+    model = copy.deepcopy(BASE).to(dtype)
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "norm" not in name:
+                parameter.add_(0.02 * torch.randn(parameter.shape, generator=generator, dtype=dtype))
+    return model
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_graft_lays_the_deltas_on_a_descendant_and_is_marked_approximate(dtype):
+    model = descendant(dtype)
+    before, values = tensor_digests(model), {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with pytest.raises(DataError, match="graft it on a descendant of that base"):
+        TH.apply(model)
+    handle = TH.graft(model)
+    assert handle.approximate
+    assert handle.differing_tensors == sum(before[name] != DIGESTS[name] for name in DIGESTS)
+    for name, parameter in model.named_parameters():
+        expected = (values[name].float() + torch.from_numpy(dense(TH)[name].astype(np.float32))).to(dtype)
+        assert torch.equal(parameter, expected)
+    handle.remove()
+    assert tensor_digests(model) == before
+
+
+def test_a_graft_on_the_base_itself_is_exact():
+    model = copy.deepcopy(BASE)
+    grafted = TH.graft(model)
+    assert (grafted.approximate, grafted.differing_tensors) == (False, 0)
+    digests = tensor_digests(model)
+    grafted.remove()
+    applied = TH.apply(model)
+    assert not applied.approximate
+    assert tensor_digests(model) == digests
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"num_hidden_layers": 2}, r"row 31 \(of 32 values\) of model\.layers\.2\.self_attn\.q_proj\.weight, the model has no "),
+    ({"hidden_size": 48, "num_attention_heads": 6},
+     r"row 5 \(of 32 values\) of model\.layers\.0\.mlp\.gate_proj\.weight, the model has shape \(44, 48\)"),
+    ({"intermediate_size": 5},
+     r"row 5 \(of 32 values\) of model\.layers\.0\.mlp\.gate_proj\.weight, the model has shape \(5, 32\)"),
+])
+def test_a_graft_that_does_not_fit_names_the_tensor_and_changes_nothing(changes, message):
+    config = copy.deepcopy(BASE.config)
+    config.update(changes)
+    other = type(BASE)(config)
+    before = tensor_digests(other)
+    with pytest.raises(DataError, match=r"'th' does not fit: it changes " + message):
+        TH.graft(other)
+    assert tensor_digests(other) == before
+
+
+def test_grafts_are_removed_last_first():
+    model = descendant()
+    before = tensor_digests(model)
+    handles = [pack.graft(model) for pack in (TH, LO)]  # both change ffn 5 of layer 0
+    for handle in reversed(handles):
+        handle.remove()
+    assert tensor_digests(model) == before
+
+
 def test_the_difference_of_two_models_is_the_pack_between_them():
     trained = copy.deepcopy(BASE)
     TH.apply(trained)
@@ -105,6 +169,20 @@ def test_the_difference_of_two_models_is_the_pack_between_them():
     assert found.base_digests == TH.base_digests
     for name, (_, values) in TH.deltas.items():
         np.testing.assert_allclose(found.deltas[name].values, values, atol=1e-6)
+
+
+def test_a_change_of_one_column_belongs_to_the_whole_neuron():
+    trained = copy.deepcopy(BASE)
+    with torch.no_grad():
+        trained.model.layers[1].self_attn.o_proj.weight[3, 17] += 1  # head 2, dim 1: read by query heads of v neuron 9
+        trained.model.layers[0].self_attn.k_proj.bias[4] += 1
+    found = diff_models(BASE, trained, "th").neurons
+    assert {key: members.tolist() for key, members in found.indices.items()} == {("k", 0): [4], ("v", 1): [9]}
+
+
+def test_models_of_different_shape_have_no_difference():
+    with pytest.raises(DataError, match="differ in the names or shapes of their tensors"):
+        diff_models(BASE, make_model(num_layers=2), "th")
 
 
 def test_a_difference_that_no_neuron_owns_is_refused():
@@ -182,6 +260,28 @@ def test_a_merged_pack_applies_and_removes_like_any_other(tmp_path):
     assert tensor_digests(model) != DIGESTS
     handle.remove()
     assert tensor_digests(model) == DIGESTS
+
+
+@pytest.mark.parametrize("rule", ["add", "mean", "strongest"])
+def test_every_rule_reports_the_same_overlap(rule):
+    merged, report = merge_packs([TH, LO, VI], rule)
+    assert (report.rule, report.contested_neurons, report.merged_neurons) == (rule, 2, 9)
+    assert report.shared == ((6, 2, 0), (2, 4, 0), (0, 0, 1))
+    assert merged.training["merge_rule"] == rule
+    assert merged.training["packs"]["lo"] == {"steps": 7}
+
+
+@pytest.mark.parametrize("rule", ["add", "mean", "strongest", "refuse"])
+def test_merging_one_pack_is_that_pack(rule):
+    merged, report = merge_packs([TH], rule)
+    for name, found in dense(merged).items():
+        np.testing.assert_array_equal(found, dense(TH)[name])
+    assert (merged.language, report.contested_neurons) == ("th", 0)
+
+
+def test_nothing_does_not_merge():
+    with pytest.raises(DataError, match="no packs to merge"):
+        merge_packs([])
 
 
 def test_overlap_is_refused_when_asked_and_disjoint_packs_pass():

@@ -36,6 +36,47 @@ def test_algebra_is_that_of_plain_sets(first, second):
     assert jaccard(a, b) == pytest.approx(len(plain(a) & plain(b)) / len(union) if union else 1)
 
 
+@given(members, members, members)
+@settings(max_examples=60, deadline=None)
+def test_algebra_obeys_the_laws_of_sets(first, second, third):
+    a, b, c = map(set_of, (first, second, third))
+    everything = a | b | c
+    assert (a | b) | c == a | (b | c)
+    assert (a & b) & c == a & (b & c)
+    assert a & (b | c) == (a & b) | (a & c)
+    assert a | (b & c) == (a | b) & (a | c)
+    assert everything - (a | b) == (everything - a) & (everything - b)
+    assert everything - (a & b) == (everything - a) | (everything - b)
+    assert everything - (everything - a) == a
+    assert (a - b) - c == a - (b | c)
+    assert a | a == a & a == a
+    assert (a - a).count == 0
+
+
+@given(members, members)
+@settings(max_examples=60, deadline=None)
+def test_overlap_and_jaccard_are_symmetrical_and_bounded(first, second):
+    a, b = set_of(first), set_of(second)
+    (own, ab), (ba, _) = overlap_matrix({"a": a, "b": b}).shares
+    assert ab == ba
+    assert own == (1 if a.count else 0)
+    assert 0 <= ab <= 1
+    assert jaccard(a, b) == jaccard(b, a)
+    if a.count and b.count:
+        assert (ab == 1) == ((a - b).count == 0 or (b - a).count == 0)
+        assert jaccard(a, b) <= ab
+        assert (jaccard(a, b) == 1) == a.same_members(b)
+
+
+@given(members, members)
+@settings(max_examples=30, deadline=None)
+def test_the_name_of_a_result_tells_how_it_was_made(first, second):
+    th, lo = set_of(first), set_of(second, "lo")
+    assert [(th | lo).language, (th & lo).language, (th - lo).language] == ["(th|lo)", "(th&lo)", "(th-lo)"]
+    assert (th == set_of(first, "lo")) is False
+    assert th.same_members(set_of(first, "lo"))
+
+
 @given(members)
 @settings(max_examples=30, deadline=None)
 def test_a_set_survives_json(indices):
