@@ -73,7 +73,7 @@ def test_what_stands_on_the_command_line_comes_last():
     ("neurons.detection.window_tokens=9999", "neurons.detection.window_tokens", "exceed the model's context of 4096"),
     ("training.schedule.steps=1.5", "training.schedule.steps", "int is needed"),
     ("training.schedule.steps=0", "training.schedule.steps", "below 1"),
-    ("sft.mix=unifrom", "sft.mix", "did you mean uniform?"),
+    ("sft.mix=by_lenght", "sft.mix", "did you mean by_length?"),
     ("sft.mixes.natural.fr=1", "sft.mixes.natural", "unknown language 'fr'"),
     ("sft.mixes.natural.th=-1", "sft.mixes.natural.th", "negative"),
     ("cluster.training.num_workers=two", "cluster.training.num_workers", "int is needed"),
@@ -94,7 +94,7 @@ def test_a_wrong_setting_is_refused_with_its_dotted_path_and_a_remedy(override, 
 @pytest.mark.parametrize(("override", "path", "says"), [
     ("sweep.neurons.grid={neurons.selection.top_fraq: [0.1]}", "neurons.selection.top_fraq", "did you mean top_frac"),
     ("sweep.neurons.grid={neurons.selection.top_frac: [0.1, x]}", "neurons.selection.top_frac", "float is needed"),
-    ("sweep.mixes.grid={sft.mix: [uniform, natral]}", "sft.mix", "did you mean natural?"),
+    ("sweep.mixes.grid={sft.mix: [by_length, natral]}", "sft.mix", "did you mean natural?"),
 ])
 def test_a_sweep_over_what_is_not_there_is_refused_before_anything_starts(override, path, says):
     error = refusal("experiment=demo", override)

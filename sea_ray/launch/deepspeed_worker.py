@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import warnings
+from collections.abc import Iterator
 from typing import Any, TypeVar
 
 import torch
@@ -15,6 +16,7 @@ from transformers import PreTrainedModel
 from sea_ray.errors import ConfigError, MachineError
 from sea_ray.training.config import ExecutionConfig, TrainConfig
 from sea_ray.training.engine import Engine, Parameters, adamw, choose_device, precision
+from sea_ray.training.footprint import held_bytes
 from sea_ray.training.sequences import Batch
 from sea_ray.training.token_loss import TokenLoss
 
@@ -87,6 +89,7 @@ class DeepSpeedEngine:
         if self._stage == 3:  # the loss reads this weight outside the forward of the module that owns it
             deepspeed.zero.register_external_parameter(module, model.get_output_embeddings().weight)
         self._gathered = deepspeed.zero.GatheredParameters
+        self._gradient_bytes = 0
 
     def _settings(self) -> dict[str, Any]:
         values = sum(p.numel() for p in self._parameters)
@@ -112,6 +115,7 @@ class DeepSpeedEngine:
 
     def step(self, learning_rate: float) -> float:
         """Clip, update, clear the gradients; return their global norm before clipping."""
+        self._gradient_bytes = self._gradient_bytes or held_bytes(self._gradients())
         norm = None
         if self._stage == 0:  # without ZeRO DeepSpeed clips but does not tell the norm
             norm = nn.utils.clip_grad_norm_(self._parameters, self._config.clip_norm or float("inf"))
@@ -119,6 +123,25 @@ class DeepSpeedEngine:
             group["lr"] = learning_rate
         self._engine.step()
         return float(self._engine.get_global_grad_norm() if norm is None else norm)
+
+    def _gradients(self) -> Iterator[torch.Tensor | None]:
+        """Yield what this rank keeps for the step: whole gradients, or with ZeRO those of its own partition."""
+        yield from (parameter.grad for parameter in self._parameters)
+        for group in getattr(self._engine.optimizer, "averaged_gradients", {}).values():
+            yield from group or ()
+
+    def state_bytes(self) -> int:
+        """Return the bytes of gradients and AdamW's state: of one rank without ZeRO, else of all ranks' partitions.
+
+        The flat copies of what trains that ZeRO 1 and 2 keep, in float32, belong to the state; padding counts.
+        """
+        optimizer = getattr(self._engine.optimizer, "optimizer", self._engine.optimizer)
+        moments = (value for state in optimizer.state.values() for value in state.values())
+        weights = [getattr(parameter, "ds_tensor", parameter) for parameter in self._parameters]
+        own = self._gradient_bytes + held_bytes([*moments, *optimizer.state], besides=weights)
+        if self._stage == 0:
+            return own
+        return int(self._worker.sum(torch.tensor(own, device=self._worker.device)))
 
     def describe(self) -> dict[str, Any]:
         """Return the engine's name, version and ZeRO stage."""

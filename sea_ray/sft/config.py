@@ -12,11 +12,11 @@ from sea_ray.sft.files import FileSource, PairSource
 
 _BROAD = {"translate": 240, "fact": 360, "list": 60, "arithmetic": 240, "exam": 240}
 _HIGH_QUALITY = {
-    "fact": 300,
+    "fact": 400,
     "list": 10,
     "arithmetic": 30,
     "exam": 20,
-    "unanswerable": 300,
+    "unanswerable": 260,
     "unsafe_general": 90,
     "safe_general": 90,
     "unsafe_culture": 40,

@@ -10,7 +10,8 @@ and only the selected part of dW is ever formed (method section 3):
     columns  dTheta = dY^T X[:, idx], of which only X[:, idx] is saved
 
 The changes are ordinary parameters of the model: DDP, DeepSpeed, clipping and any optimiser see them as the only ones
-that train. On exit the base's rows are put back byte for byte.
+that train. On exit the base's rows are put back byte for byte. torch.compile takes the whole in one graph, but no run is
+compiled: on one core, 4 layers of width 256, a step took 206 ms in place of 211 after 65 s of compilation.
 
 Shapes: S all tokens of a batch, I inputs and O outputs of a linear layer, n selected rows or columns.
 """

@@ -5,7 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from sea_ray.errors import ConfigError
+from sea_ray.errors import ConfigError, nearest
+
+PolicyKind = Literal["all", "neurons", "ffn_only", "embeddings", "lora"]
+FFN_PROJECTIONS = ("gate_proj", "up_proj", "down_proj")
+PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", *FFN_PROJECTIONS)
+"""The linear layers of a decoder layer, by Qwen2's module names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +49,35 @@ class ModelConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TrainPolicy:
+    """What trains; everything else of the model stays as it is, byte for byte."""
+
+    kind: PolicyKind = "all"
+    """"all": every value; "neurons": a set's rows and columns; "ffn_only": the gated feed-forward networks;
+    "embeddings": input and output embeddings, tied or not; "lora": low-rank adapters, merged at the end."""
+    lora_rank: int = 16
+    """Inner width r of an adapter, for "lora" as the fields below."""
+    lora_alpha: float = 32.0
+    """Scale of an adapter: its product is multiplied by lora_alpha / lora_rank."""
+    lora_modules: tuple[str, ...] = PROJECTIONS
+    """Linear layers that get an adapter, in every decoder layer."""
+    lora_seed: int = 0
+    """Of the adapters' initial values."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if self.lora_rank < 1:
+            raise ConfigError("lora_rank", f"{self.lora_rank} is below 1")
+        if not self.lora_alpha > 0:
+            raise ConfigError("lora_alpha", f"{self.lora_alpha} is not above 0: the adapters would change nothing")
+        if not self.lora_modules:
+            raise ConfigError("lora_modules", "it names no layer: nothing would train")
+        for name in self.lora_modules:
+            if name not in PROJECTIONS:
+                raise ConfigError("lora_modules", f"there is no linear layer {name!r}{nearest(name, PROJECTIONS)}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """All values that decide a training's result; the number of workers is not among them."""
 
@@ -62,7 +96,8 @@ class TrainConfig:
     min_lr_frac: float = 0.1
     """Rate at the end as a share of the peak; for "cosine" and "linear"."""
     weight_decay: float = 0.0
-    """AdamW's decay of the layers' matrices; norms, biases and embeddings never decay. 0 for neurons."""
+    """AdamW's decay. Of the layers' matrices towards zero; norms, biases and embeddings never decay. Of selected neurons,
+    their bias elements included, towards the base."""
     betas: tuple[float, float] = (0.9, 0.95)
     """AdamW's two averaging rates."""
     clip_norm: float = 1.0

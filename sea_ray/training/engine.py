@@ -10,7 +10,9 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from sea_ray.training.compact import PREFIX
 from sea_ray.training.config import TrainConfig
+from sea_ray.training.footprint import held_bytes
 from sea_ray.training.sequences import Batch
 from sea_ray.training.token_loss import TokenLoss
 
@@ -29,6 +31,13 @@ class Engine(Protocol):
 
     def step(self, learning_rate: float) -> float:
         """Clip, update, clear the gradients; return their global norm before clipping."""
+
+    def state_bytes(self) -> int:
+        """Return the bytes of gradients and optimiser state that are held, over all ranks, replicas counted once.
+
+        Counted from the tensors themselves: gradients as the first step finds them, moments, step counters and the
+        optimiser's own copies of what trains; no passing buffers. Called after a step, by every rank alike.
+        """
 
     def describe(self) -> dict[str, Any]:
         """Return which engine in which version computed, for the record."""
@@ -61,14 +70,20 @@ class Worker(Protocol):
 
 
 def parameter_groups(model: PreTrainedModel, parameters: Parameters, weight_decay: float) -> list[dict[str, Any]]:
-    """Return optimiser groups: weight decay acts on the matrices of the layers alone.
+    """Return optimiser groups: weight decay acts on the matrices of the layers, and on every change of a neuron.
 
     Norms and biases set scales that decay would only distort, and an embedding row that a batch doesn't touch would
-    shrink without a gradient to answer; so those are excluded, the output embedding too.
+    shrink without a gradient to answer; so those are excluded, the output embedding too. A compact parameter is the
+    change against the base, so its decay pulls a neuron, with its bias element, towards the base.
     """
     embeddings = {id(module.weight) for module in (model.get_input_embeddings(), model.get_output_embeddings())}
-    decayed = [p for p in parameters.values() if p.ndim >= 2 and id(p) not in embeddings]
-    rest = [p for p in parameters.values() if p.ndim < 2 or id(p) in embeddings]
+
+    def decays(name: str, parameter: nn.Parameter) -> bool:
+        change = name.rpartition(".")[2].startswith(PREFIX)
+        return change or (parameter.ndim >= 2 and id(parameter) not in embeddings)
+
+    decayed = [p for name, p in parameters.items() if decays(name, p)]
+    rest = [p for name, p in parameters.items() if not decays(name, p)]
     groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
     return [group for group in groups if group["params"]]
 
@@ -99,6 +114,7 @@ class TorchEngine:
         self._config, self._device = config, device
         self._parameters = list(parameters.values())
         self._optimizer = adamw(model, parameters, config)
+        self._gradient_bytes = 0
 
     def loss(self, batch: Batch) -> torch.Tensor:
         """Return the sum of a micro batch's token losses."""
@@ -111,6 +127,7 @@ class TorchEngine:
 
     def step(self, learning_rate: float) -> float:
         """Clip, update, clear the gradients; return their norm before clipping."""
+        self._gradient_bytes = self._gradient_bytes or held_bytes(p.grad for p in self._parameters)
         limit = self._config.clip_norm or float("inf")
         norm = float(nn.utils.clip_grad_norm_(self._parameters, limit))
         if norm - norm == 0:  # finite
@@ -119,6 +136,11 @@ class TorchEngine:
             self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         return norm
+
+    def state_bytes(self) -> int:
+        """Return the bytes of gradients and AdamW's state."""
+        return self._gradient_bytes + held_bytes(
+            value for state in self._optimizer.state.values() for value in state.values())
 
     def describe(self) -> dict[str, Any]:
         """Return the engine's name and version."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -15,12 +16,11 @@ from sea_ray.errors import ConfigError, DataError
 from sea_ray.tracking import Tracker
 from sea_ray.training.config import TrainConfig
 from sea_ray.training.engine import Engine, Worker
+from sea_ray.training.footprint import CountedReductions, readable_bytes
 from sea_ray.training.mixture import Mixture
+from sea_ray.training.policy import is_added
 from sea_ray.training.schedule import learning_rate_at
 from sea_ray.training.sequences import SequenceSet, collate
-
-ADAMW_BYTES_PER_VALUE = 12
-"""Gradient and two moments, float32 each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,11 +40,11 @@ class TrainReport:
     trained_values: int
     """Values that train."""
     total_values: int
-    """Values of the model."""
+    """Values of the model itself, without what stands in for or beside its weights while they train."""
     gradient_and_state_bytes: int
-    """Gradients and optimiser state of all ranks together, were nothing replicated."""
+    """Gradients and optimiser state of all ranks together, replicas once; counted by the engine."""
     allreduce_bytes_per_step: int
-    """Gradient bytes that each worker hands to the others in a step; 0 for a single one."""
+    """Gradient bytes that rank 0 hands to reductions in a step, counted in the first; 0 for a single worker."""
     engine: Mapping[str, Any]
     """Which engine in which version computed."""
     realised_shares: Mapping[str, float]
@@ -54,6 +54,13 @@ class TrainReport:
     def tokens_per_s(self) -> float:
         """Loss targets per second, all workers together."""
         return self.tokens / max(self.seconds, 1e-9)
+
+    def statement(self) -> str:
+        """Return in one line what trained and what that took beside the model."""
+        sent = readable_bytes(self.allreduce_bytes_per_step) if self.allreduce_bytes_per_step else "nothing"
+        return (f"trains {self.trained_values:,} of {self.total_values:,} values "
+                f"({self.trained_values / self.total_values:.2%}), {readable_bytes(self.gradient_and_state_bytes)} of "
+                f"gradients and optimiser state, {sent} all-reduced per step")
 
 
 def train(model: PreTrainedModel, sources: Mapping[str, SequenceSet], mixture: Mixture, config: TrainConfig,
@@ -69,7 +76,8 @@ def train(model: PreTrainedModel, sources: Mapping[str, SequenceSet], mixture: M
         mixture: says which samples make up each step.
         config: steps, batch, optimiser.
         worker: this rank.
-        tracker: rank 0 logs loss, learning_rate, grad_norm, tokens_per_s and eta_s to it.
+        tracker: rank 0 logs loss, learning_rate, grad_norm, tokens_per_s and eta_s to it, and notes the report's
+            statement.
         log_every_steps: steps between two logs.
 
     Raises:
@@ -80,14 +88,16 @@ def train(model: PreTrainedModel, sources: Mapping[str, SequenceSet], mixture: M
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     _check(parameters, sources, mixture, config, worker)
     trained_values = sum(p.numel() for p in parameters.values())
-    total_values = sum(p.numel() for p in model.parameters())
+    total_values = sum(p.numel() for name, p in model.named_parameters() if not is_added(name))
+    reductions = CountedReductions()
     model.train()
     engine = worker.engine(model, parameters, config)
     log = _Log(worker, tracker, config, log_every_steps)
     for step in range(config.steps):
         samples = mixture.batch(step, config.batch_sequences)
         count = num_targets(sources, samples)
-        loss_sum = _accumulate(engine, sources, samples, count, config, worker)
+        watch = reductions if step == 0 and worker.world_size > 1 else contextlib.nullcontext()
+        loss_sum = _accumulate(engine, sources, samples, count, config, worker, watch)
         learning_rate = learning_rate_at(step, config)
         norm = engine.step(learning_rate)
         if not math.isfinite(norm):
@@ -95,15 +105,18 @@ def train(model: PreTrainedModel, sources: Mapping[str, SequenceSet], mixture: M
                             f"learning_rate={config.learning_rate} or look at the batch's samples {samples}")
         log.add(step, loss_sum, count, learning_rate=learning_rate, grad_norm=norm)
     seconds = time.perf_counter() - log.start
-    description = engine.describe()
+    description, state_bytes = engine.describe(), engine.state_bytes()
     engine.close()  # not on errors: it may wait for ranks that are gone
     model.eval()
-    return TrainReport(
+    report = TrainReport(
         steps=config.steps, tokens=log.tokens, seconds=seconds,
         setup_seconds=log.start - called, losses=tuple(log.losses), trained_values=trained_values,
-        total_values=total_values, gradient_and_state_bytes=ADAMW_BYTES_PER_VALUE * trained_values,
-        allreduce_bytes_per_step=4 * trained_values if worker.world_size > 1 else 0, engine=description,
+        total_values=total_values, gradient_and_state_bytes=state_bytes,
+        allreduce_bytes_per_step=reductions.bytes, engine=description,
         realised_shares=mixture.realised(config.steps, config.batch_sequences))
+    if worker.rank == 0:
+        tracker.note(report.statement())
+    return report
 
 
 def _check(parameters: Mapping[str, torch.nn.Parameter], sources: Mapping[str, SequenceSet], mixture: Mixture,
@@ -130,8 +143,9 @@ def num_targets(sources: Mapping[str, SequenceSet], samples: Sequence[tuple[str,
 
 
 def _accumulate(engine: Engine, sources: Mapping[str, SequenceSet], samples: Sequence[tuple[str, int]], count: int,
-                config: TrainConfig, worker: Worker) -> torch.Tensor:
-    """Add the gradient of this rank's part of a global batch; return its sum of losses."""
+                config: TrainConfig, worker: Worker,
+                watch: contextlib.AbstractContextManager[object]) -> torch.Tensor:
+    """Add the gradient of this rank's part of a global batch, backward passes watched; return its sum of losses."""
     part = len(samples) // worker.world_size
     mine = samples[worker.rank * part:(worker.rank + 1) * part]
     size = config.micro_batch or part
@@ -139,7 +153,8 @@ def _accumulate(engine: Engine, sources: Mapping[str, SequenceSet], samples: Seq
     for start in range(0, part, size):
         loss = engine.loss(collate(sources, mine[start:start + size], worker.device))
         total += loss.detach()
-        engine.backward(loss / count, last=start + size >= part)
+        with watch:
+            engine.backward(loss / count, last=start + size >= part)
     return total
 
 

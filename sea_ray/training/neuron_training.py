@@ -6,17 +6,16 @@ from dataclasses import asdict
 
 from transformers import PreTrainedModel
 
-from sea_ray.errors import ConfigError, DataError
+from sea_ray.errors import DataError
 from sea_ray.neurons.pack import LanguagePack
 from sea_ray.neurons.sets import NeuronSet
-from sea_ray.neurons.sites import describe
-from sea_ray.neurons.untouched import UntouchedProof, prove_untouched, snapshot, tensor_digests
+from sea_ray.neurons.untouched import UntouchedProof, tensor_digests
 from sea_ray.tracking import Tracker
-from sea_ray.training.compact import compact_neurons
-from sea_ray.training.config import TrainConfig
+from sea_ray.training.config import TrainConfig, TrainPolicy
 from sea_ray.training.engine import Worker
 from sea_ray.training.loop import TrainReport, train
 from sea_ray.training.mixture import Mixture
+from sea_ray.training.policy import trainable
 from sea_ray.training.sequences import SequenceSet
 
 
@@ -28,32 +27,31 @@ def train_neurons(model: PreTrainedModel, neurons: NeuronSet, sequences: Sequenc
         model: the base; byte for byte the same when this returns.
         neurons: what trains.
         sequences: the language's packed text.
-        config: steps, batch, optimiser; without weight decay, which would pull neurons to the base or to zero.
+        config: steps, batch, optimiser; what trains is the change, so weight decay pulls the neurons towards the base.
         worker: this rank.
-        tracker: receives the loop's figures.
+        tracker: receives the loop's figures and the proof.
 
     Returns:
         The pack, the loop's report, and the proof, made by applying the pack, that nothing outside the neurons moves.
 
     Raises:
-        ConfigError: if weight decay is on, or the set is empty.
+        ConfigError: if the set is empty.
         DataError: if anything else than the neurons moved.
     """
-    if config.weight_decay:
-        raise ConfigError("weight_decay", f"{config.weight_decay} would act on the neurons of {neurons.language!r}; "
-                                          "neuron training needs 0")
-    slices = neurons.slices(describe(model))
-    before, base_digests = snapshot(model, slices), tensor_digests(model)
+    base_digests = tensor_digests(model)
     mixture = Mixture({neurons.language: sequences.num_sequences}, {neurons.language: 1.0}, config.seed, None,
                       config.total_samples)
-    with compact_neurons(model, neurons) as compact:
+    with trainable(model, TrainPolicy(kind="neurons"), neurons) as trained:
         report = train(model, {neurons.language: sequences}, mixture, config, worker, tracker)
-    pack = LanguagePack(language=neurons.language, deltas=compact.deltas(), base_digests=base_digests,
+    assert trained.compact is not None
+    pack = LanguagePack(language=neurons.language, deltas=trained.compact.deltas(), base_digests=base_digests,
                         training={"config": asdict(config), "report": _record(report)})
     with pack.applied(model):  # refuses a base of which any byte moved
-        proof = prove_untouched(before, snapshot(model, slices))
+        proof = trained.prove_untouched(model)
     if not proof.holds:
         raise DataError(f"neuron training of {neurons.language!r} moved more than its neurons: {proof}")
+    if worker.rank == 0:
+        tracker.note(str(proof))
     return pack, report, proof
 
 

@@ -3,39 +3,13 @@ import copy
 import numpy as np
 import pytest
 import torch
-from transformers import Qwen2Config, Qwen2ForCausalLM
+from families import FAMILIES, RAGGED, batch_of, make_model, neurons_of
 
 from sea_ray.errors import ConfigError, DataError
 from sea_ray.neurons.pack import LanguagePack
-from sea_ray.neurons.sets import NeuronSet
 from sea_ray.neurons.sites import describe
 from sea_ray.neurons.untouched import prove_untouched, snapshot, tensor_digests
 from sea_ray.training.compact import compact_neurons
-
-VOCAB = 67
-RAGGED = {("ffn", 0): [0, 3, 11, 43], ("v", 0): [2], ("q", 0): [1, 30], ("k", 0): [5, 14],
-          ("ffn", 1): [], ("v", 1): [0, 7, 8, 15], ("q", 1): [], ("k", 2): [9], ("ffn", 2): [17]}
-
-
-def make_model(dtype=torch.float32, tied=True):
-    torch.manual_seed(0)
-    config = Qwen2Config(
-        vocab_size=VOCAB, hidden_size=32, intermediate_size=44, num_hidden_layers=3, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=64, tie_word_embeddings=tied, initializer_range=0.1)
-    model = Qwen2ForCausalLM(config)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if name.endswith("bias"):
-                parameter.add_(0.3 * torch.randn_like(parameter))
-    return model.to(dtype)
-
-
-def neurons_of(indices=RAGGED):
-    return NeuronSet(language="th", indices={key: np.array(found, np.int64) for key, found in indices.items()})
-
-
-def batch_of(seed=0, count=4):
-    return torch.randint(0, VOCAB, (count, 16), generator=torch.Generator().manual_seed(seed))
 
 
 def backward(model, batch, scale=1.0):
@@ -84,28 +58,55 @@ def assert_dense_gradients(model, neurons, run):
             torch.testing.assert_close(compact.parameters[name].grad, rows, rtol=0, atol=1e-10, msg=name)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("indices", [
     RAGGED, {("ffn", 1): range(44)}, {("v", 1): range(16)}, {("q", 2): [31]}, {("k", 0): [0, 15]}])
-def test_compact_gradients_are_the_rows_of_the_dense_gradient(indices):
-    assert_dense_gradients(make_model(torch.float64), neurons_of(indices), lambda model: backward(model, batch_of()))
+def test_compact_gradients_are_the_rows_of_the_dense_gradient(indices, family):
+    assert_dense_gradients(make_model(torch.float64, family=family), neurons_of(indices),
+                           lambda model: backward(model, batch_of()))
 
 
-def test_compact_gradients_are_right_under_accumulation():
+@pytest.mark.parametrize(("family", "biases"), [("qwen2", 5), ("qwen3", 0), ("llama", 0)])
+def test_a_row_trains_with_its_bias_element_where_the_family_has_one(family, biases):
+    with compact_neurons(make_model(family=family), neurons_of()) as compact:
+        assert sum(name.endswith("bias") for name in compact.parameters) == biases
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_compact_gradients_are_right_under_accumulation(family):
     def two_halves(model):
         return backward(model, batch_of(0), 0.5) + backward(model, batch_of(1), 0.5)
 
-    assert_dense_gradients(make_model(torch.float64), neurons_of(), two_halves)
+    assert_dense_gradients(make_model(torch.float64, family=family), neurons_of(), two_halves)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("reentrant", [False, True])
-def test_compact_gradients_are_right_under_activation_checkpointing(reentrant):
+def test_compact_gradients_are_right_under_activation_checkpointing(reentrant, family):
     def run(model):
         model.train()
         model.gradient_checkpointing_enable({"use_reentrant": reentrant})
         model.enable_input_require_grads()
         return backward(model, batch_of())
 
-    assert_dense_gradients(make_model(torch.float64), neurons_of(), run)
+    assert_dense_gradients(make_model(torch.float64, family=family), neurons_of(), run)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_compact_gradients_are_right_with_and_without_tied_embeddings(tied):
+    assert_dense_gradients(make_model(torch.float64, tied=tied), neurons_of(),
+                           lambda model: backward(model, batch_of()))
+
+
+def test_a_compiled_model_trains_the_same_neurons_in_one_graph():
+    losses = {}
+    for compiled in (False, True):
+        model = make_model(torch.float64)
+        with compact_neurons(model, neurons_of()) as compact:
+            run = torch.compile(model, backend="aot_eager", fullgraph=True) if compiled else model
+            losses[compiled] = train(compact, run, steps=3)
+    assert losses[True] == pytest.approx(losses[False], abs=1e-12)
+    assert losses[True][2] != losses[True][0]
 
 
 def test_only_the_compact_parameters_train_and_only_they_get_a_gradient():

@@ -10,7 +10,7 @@ import torch
 from sea_ray.errors import ConfigError, DataError
 from sea_ray.tracking import NullTracker
 from sea_ray.training.engine import SoloWorker, TorchEngine, parameter_groups
-from sea_ray.training.loop import train
+from sea_ray.training.loop import TrainReport, train
 from sea_ray.training.mixture import Mixture
 from sea_ray.training.schedule import TrainConfig
 
@@ -24,10 +24,13 @@ def mixture(sources, config=CONFIG):
 
 class Recorder(NullTracker):
     def __init__(self):
-        self.rows = []
+        self.rows, self.notes = [], []
 
     def log(self, step=None, **figures):
         self.rows.append({"step": step, **figures})
+
+    def note(self, text):
+        self.notes.append(text)
 
 
 class ThreadWorker(SoloWorker):
@@ -78,6 +81,25 @@ def test_the_loss_falls_and_the_report_counts(model, sources):
         int(sources[name].loss_mask_ST[number].sum()) for step in range(60)
         for name, number in mixture(sources, config).batch(step, 8))
     assert report.realised_shares == {"th": 0.5, "vi": 0.5}
+    assert tracker.notes == [report.statement()]
+
+
+def test_the_bytes_are_those_of_gradients_moments_and_step_counters(model, sources):
+    report = train(model, sources, mixture(sources), CONFIG, SoloWorker("cpu"), NullTracker())
+    tensors = list(model.parameters())
+    assert report.gradient_and_state_bytes == 12 * sum(p.numel() for p in tensors) + 4 * len(tensors)
+    assert report.allreduce_bytes_per_step == 0
+
+
+def test_the_statement_names_share_and_bytes():
+    report = TrainReport(
+        steps=1, tokens=1, seconds=1.0, setup_seconds=1.0, losses=(1.0,), trained_values=44_032,
+        total_values=1_790_000, gradient_and_state_bytes=528_400, allreduce_bytes_per_step=176_128, engine={},
+        realised_shares={})
+    assert report.statement() == ("trains 44,032 of 1,790,000 values (2.46%), 0.53 MB of gradients and optimiser state, "
+                                  "0.18 MB all-reduced per step")
+    alone = dataclasses.replace(report, allreduce_bytes_per_step=0)
+    assert alone.statement().endswith("nothing all-reduced per step")
 
 
 def test_the_same_seed_gives_the_same_bytes_twice(model, sources):

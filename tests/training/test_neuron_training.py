@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from sea_ray.errors import ConfigError
 from sea_ray.neurons.sets import NeuronSet
 from sea_ray.neurons.untouched import tensor_digests
 from sea_ray.tracking import NullTracker
+from sea_ray.training.compact import compact_neurons
 from sea_ray.training.config import TrainConfig
-from sea_ray.training.engine import SoloWorker
+from sea_ray.training.engine import SoloWorker, TorchEngine
 from sea_ray.training.neuron_training import train_neurons
 from sea_ray.training.sequences import collate
 from sea_ray.training.token_loss import TokenLoss
@@ -61,10 +61,43 @@ def test_the_trained_model_is_better_and_the_pack_reproduces_its_loss(model, sou
         assert float(loss(batch)) == base
 
 
-def test_weight_decay_is_refused(model, sources):
-    with pytest.raises(ConfigError, match="weight_decay"):
-        train_neurons(model, NEURONS, sources["th"], dataclasses.replace(CONFIG, weight_decay=0.1), SoloWorker("cpu"),
-                      NullTracker())
+def test_weight_decay_keeps_the_change_smaller(model, sources, trained):
+    _, (free, _, _) = trained
+    decayed, _, proof = train_neurons(model, NEURONS, sources["th"], dataclasses.replace(CONFIG, weight_decay=10.0),
+                                      SoloWorker("cpu"), NullTracker())
+    assert proof.holds
+    for name, (_, values) in decayed.deltas.items():
+        assert 0 < np.linalg.norm(values) < 0.8 * np.linalg.norm(free.deltas[name].values), name
+
+
+def test_without_a_gradient_weight_decay_brings_every_neuron_back_to_the_base(model):
+    config = dataclasses.replace(CONFIG, weight_decay=2.0)
+    with compact_neurons(model, NEURONS) as compact:
+        names = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        engine = TorchEngine(model, names, config, torch.device("cpu"))
+        for parameter in compact.parameters.values():
+            parameter.data.normal_(generator=torch.Generator().manual_seed(0))
+        sizes = {name: p.norm().item() for name, p in compact.parameters.items()}
+        for _ in range(20):
+            for parameter in compact.parameters.values():
+                parameter.grad = torch.zeros_like(parameter)
+            engine.step(0.1)
+        assert any(name.endswith("bias") for name in sizes)
+        for name, parameter in compact.parameters.items():
+            assert parameter.norm().item() == pytest.approx(0.8**20 * sizes[name], rel=1e-4), name
+
+
+def test_the_run_says_what_it_trained_and_that_nothing_else_moved(model, sources):
+    notes = []
+
+    class Notes(NullTracker):
+        def note(self, text):
+            notes.append(text)
+
+    dense_values = sum(p.numel() for p in model.parameters())
+    _, report, proof = train_neurons(model, NEURONS, sources["th"], CONFIG, SoloWorker("cpu"), Notes())
+    assert report.total_values == dense_values
+    assert notes == [report.statement(), str(proof)]
 
 
 def test_two_languages_train_independently_of_their_order(model, sources):
