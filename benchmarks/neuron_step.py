@@ -9,19 +9,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from peft import LoraConfig, inject_adapter_in_model
 from torch import Tensor, nn
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from benchmarks.side_by_side import Result, arguments, conclude, medians
 from sea_ray.neurons.sets import NeuronSet
 from sea_ray.neurons.sites import describe
-from sea_ray.training.compact import compact_neurons
-from sea_ray.training.config import TrainConfig
+from sea_ray.training.config import TrainConfig, TrainPolicy
 from sea_ray.training.engine import TorchEngine
+from sea_ray.training.policy import trainable
 from sea_ray.training.sequences import Batch, SequenceSet, collate
 
-PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 CONFIG = TrainConfig(steps=1, learning_rate=1e-4)
 
 
@@ -71,13 +69,10 @@ class Arm:
         with torch.autograd.graph.saved_tensors_hooks(saved.pack, lambda tensor: tensor):
             loss = self.engine.loss(self.batch) / len(self.batch.target_N)
         self.engine.backward(loss, last=True)
-        training = [p for p in self.model.parameters() if p.requires_grad]
-        gradients = sum(p.grad.nbytes for p in training if p.grad is not None)
         if self.updates:
             self.engine.step(CONFIG.learning_rate)
-        states = sum(value.nbytes for state in self.engine._optimizer.state.values() for value in state.values()
-                     if isinstance(value, Tensor))
-        self.values, self.state_bytes = sum(p.numel() for p in training), gradients + states
+            self.state_bytes = self.engine.state_bytes()
+        self.values = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
         self.peak_bytes = saved.num_bytes + self.state_bytes
 
 
@@ -142,7 +137,7 @@ def arm(kind: str, preset: Preset, device: torch.device) -> Iterator[Arm]:
     model = make_model(preset, device)
     with contextlib.ExitStack() as stack:
         if kind == "lora":
-            inject_adapter_in_model(LoraConfig(r=8, lora_alpha=16, target_modules=PROJECTIONS), model)
+            stack.enter_context(trainable(model, TrainPolicy(kind="lora", lora_rank=8)))
         elif kind == "masked":
             mask_gradients(model, spread_neurons(model, preset.top_frac))
         elif kind == "frozen":
@@ -150,7 +145,8 @@ def arm(kind: str, preset: Preset, device: torch.device) -> Iterator[Arm]:
             model.enable_input_require_grads()
         elif kind.startswith("neurons"):
             first_layer = model.config.num_hidden_layers // 2 if kind == "neurons_upper" else 0
-            stack.enter_context(compact_neurons(model, spread_neurons(model, preset.top_frac, first_layer)))
+            neurons = spread_neurons(model, preset.top_frac, first_layer)
+            stack.enter_context(trainable(model, TrainPolicy(kind="neurons"), neurons))
         training = {name: p for name, p in model.named_parameters() if p.requires_grad}
         # a frozen pass forms no gradient of a weight; the engine's optimiser needs one parameter to exist
         parameters = training or {"none": nn.Parameter(torch.zeros(1, device=device))}

@@ -92,7 +92,8 @@ def files_config(folder):
     return compose_experiment([
         "experiment=demo", "corpus.source=files", f"corpus.root={folder}", "corpus.languages=[en,th]",
         "corpus.paths={en: [{glob: 'en*.txt'}], th: [{glob: 'th*.txt'}]}", "neurons.languages=[th]",
-        "~sft.mixes", "+sft.mixes={uniform: {en: 1, th: 1}}", "sweep.mixes.grid={sft.mix: [uniform]}"])
+        "~sft.mixes", "+sft.mixes={uniform: {en: 1, th: 1}}", "sft.mix=uniform",
+        "sweep.mixes.grid={sft.mix: [uniform]}"])
 
 
 def test_moved_text_is_the_same_corpus_and_changed_text_is_not(tmp_path):
