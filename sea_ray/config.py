@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from sea_ray.corpus.config import CorpusConfig, TokenizerConfig
 from sea_ray.errors import ConfigError, nearest
 from sea_ray.evaluation.benchmarks import BenchmarkConfig
 from sea_ray.evaluation.config import EvaluationConfig
 from sea_ray.languages import HIGH_RESOURCE, SEA_LANGUAGES, language
-from sea_ray.neurons.config import DetectionConfig, SelectionConfig
+from sea_ray.neurons.config import DetectionConfig, NeuronControl, SelectionConfig
 from sea_ray.objective import SweepConfig
 from sea_ray.safety.gate import SafetyConfig
 from sea_ray.serving.config import ServingConfig
 from sea_ray.sft.config import SftConfig
-from sea_ray.training.config import ExecutionConfig, ModelConfig, TrainConfig
+from sea_ray.training.config import ExecutionConfig, ModelConfig, PolicyControl, TrainConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,16 +67,35 @@ class NeuronConfig:
     that all text is in its language helps no sentence and harms every other language."""
     merge: Literal["add", "mean", "strongest", "refuse"] = "add"
     """What happens to a neuron that several packs change."""
-    controls: tuple[Literal["random_matched", "continued_pretraining"], ...] = ("random_matched", "continued_pretraining")
-    """Arms trained beside the winner on the same tokens: random neurons of equal count per layer, and all weights."""
-    continued_pretraining_rate: float = 1e-4
-    """Peak learning rate of the continued pre-training arm; low, so that it forgets little."""
+    controls: tuple[NeuronControl | PolicyControl, ...] = ("random_matched", "continued_pretraining")
+    """Arms trained beside the winner on the same tokens: other sets of neurons (random_matched, random, wrong_language,
+    shared), or other values (continued_pretraining: all of them; ffn_only, embeddings, lora)."""
+    control_rates: Mapping[str, float] = field(default_factory=lambda: {
+        "continued_pretraining": 1e-4, "ffn_only": 1e-4, "embeddings": 1e-4, "lora": 2e-4})
+    """Peak learning rate of each arm that trains other values; low where it is all of them, so that it forgets little."""
+    lora_rank: int = 16
+    """Inner width of the adapters of the arm "lora"."""
 
     def __post_init__(self) -> None:
         for code in self.languages:
             language(code)
+        for control in self.policy_controls:
+            if not self.control_rates.get(control, 0) > 0:
+                raise ConfigError(f"control_rates.{control}", "this arm needs a learning rate above 0")
         if not self.languages:
             raise ConfigError("languages", "empty; name at least one language whose neurons are trained")
+
+    @property
+    def neuron_controls(self) -> tuple[NeuronControl, ...]:
+        """Controls that train other neurons."""
+        known: tuple[NeuronControl, ...] = get_args(NeuronControl)
+        return tuple(control for control in known if control in self.controls)
+
+    @property
+    def policy_controls(self) -> tuple[PolicyControl, ...]:
+        """Controls that train other values."""
+        known: tuple[PolicyControl, ...] = get_args(PolicyControl)
+        return tuple(control for control in known if control in self.controls)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,8 +30,8 @@ class Experiment:
     """The sweep over LSN thresholds; its winner holds the packs."""
     controls: Mapping[str, Artifact]
     """Arms beside the winner as checkpoints, trained on the same tokens."""
-    random_packs: Artifact | None
-    """What the control of random neurons is merged from, if it was asked for."""
+    control_packs: tuple[Artifact, ...]
+    """What the controls of other neurons are merged from."""
     merged: Artifact
     conversations: tuple[Artifact, ...]
     """Packed conversations, with and without safety data."""
@@ -48,8 +48,7 @@ class Experiment:
     def artifacts(self) -> list[Artifact]:
         """Return every artifact that the results rest on."""
         trials = [trial.artifact for choice in (self.thresholds, self.mixes) for trial in choice.trials if trial.artifact]
-        packs = [self.random_packs] if self.random_packs else []
-        return [self.corpus, self.base, self.statistics, *trials, *packs, *self.controls.values(), self.merged,
+        return [self.corpus, self.base, self.statistics, *trials, *self.control_packs, *self.controls.values(), self.merged,
                 *self.conversations, self.winner, self.without_safety, *self.evaluations.values(), self.gate]
 
 
@@ -72,12 +71,13 @@ def run_experiment(config: ExperimentConfig, platform: Platform) -> Experiment:
     best = with_point(config, thresholds.winner.point)
     packs = _artifact(thresholds)
     merged = platform.run(plan.merged(base, packs))
-    controls, random_packs = {}, None
-    if "random_matched" in config.neurons.controls:
-        random_packs = platform.run(plan.random_neurons(best, base, corpus, statistics))
-        controls["random_matched"] = platform.run(plan.merged(base, random_packs, name="control/random_merged"))
-    if "continued_pretraining" in config.neurons.controls:
-        controls["continued_pretraining"] = platform.run(plan.continued_pretraining(best, base, corpus))
+    controls: dict[str, Artifact] = {}
+    control_packs: list[Artifact] = []
+    for control in config.neurons.neuron_controls:
+        control_packs.append(platform.run(plan.control_neurons(best, control, base, corpus, statistics)))
+        controls[control] = platform.run(plan.merged(base, control_packs[-1], name=f"control/{control}_merged"))
+    for arm in config.neurons.policy_controls:
+        controls[arm] = platform.run(plan.continued_pretraining(best, arm, base, corpus))
 
     conversations = platform.run(plan.conversations(config, corpus))
     mixes = sweep(best, config.sweep.mixes, platform, "sft",
@@ -95,7 +95,7 @@ def run_experiment(config: ExperimentConfig, platform: Platform) -> Experiment:
     evaluations["winner"] = _evaluate_served(best, winner, corpus, platform)
     gate = platform.run(plan.gate(best, winner, evaluations["winner"]))
     return Experiment(corpus=corpus, base=base, statistics=statistics, thresholds=thresholds, controls=controls,
-                      random_packs=random_packs, merged=merged, conversations=(conversations, unsafe_data), mixes=mixes,
+                      control_packs=tuple(control_packs), merged=merged, conversations=(conversations, unsafe_data), mixes=mixes,
                       winner=winner, without_safety=without_safety, evaluations=evaluations, gate=gate)
 
 

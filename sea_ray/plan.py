@@ -15,6 +15,7 @@ from sea_ray.config import BaseModelConfig, ExperimentConfig
 from sea_ray.corpus.sources import input_digests
 from sea_ray.evaluation.benchmarks import input_digests as benchmark_digests
 from sea_ray.execution import Stage
+from sea_ray.neurons.config import NeuronControl
 from sea_ray.sft.stages import input_digests as sft_digests
 from sea_ray.stages.configs import (
     BaseStage,
@@ -25,6 +26,7 @@ from sea_ray.stages.configs import (
     NeuronStage,
     SftStage,
 )
+from sea_ray.training.config import PolicyControl, PolicyKind, TrainPolicy
 
 VERSIONS: dict[str, int] = {
     "corpus": 2, "base": 2, "detection": 2, "neurons": 1, "continued_pretraining": 1, "merged": 1,
@@ -78,19 +80,23 @@ def neurons(config: ExperimentConfig, base: Artifact, corpus: Artifact, statisti
                  parents={"base": base, "corpus": corpus, "statistics": statistics}, version=VERSIONS["neurons"])
 
 
-def random_neurons(config: ExperimentConfig, base: Artifact, corpus: Artifact, statistics: Artifact) -> Stage:
-    """Control: random neurons, as many in each layer and site as the winner's, on the same tokens."""
-    selection = replace(config.neurons.selection, method="random_matched")
+def control_neurons(config: ExperimentConfig, control: NeuronControl, base: Artifact, corpus: Artifact,
+                    statistics: Artifact) -> Stage:
+    """Control: other neurons than the winner's, on the same tokens."""
+    selection = replace(config.neurons.selection, method=control)
     chosen = replace(config, neurons=replace(config.neurons, selection=selection))
-    return replace(neurons(chosen, base, corpus, statistics), name="control/random_matched")
+    return replace(neurons(chosen, base, corpus, statistics), name=f"control/{control}")
 
 
-def continued_pretraining(config: ExperimentConfig, base: Artifact, corpus: Artifact) -> Stage:
-    """Control: all weights, on the tokens that all packs together saw, at a low rate."""
+def continued_pretraining(config: ExperimentConfig, control: PolicyControl, base: Artifact, corpus: Artifact) -> Stage:
+    """Control: all values or other values than neurons, on the tokens that all packs together saw."""
+    kind: PolicyKind = "all" if control == "continued_pretraining" else control
     stage = ContinuedPretrainingStage(languages=config.neurons.languages, training=config.neurons.training,
                                       context_tokens=config.neurons.context_tokens,
-                                      learning_rate=config.neurons.continued_pretraining_rate)
-    return Stage(kind="continued_pretraining", name="control/continued_pretraining", place="group", config=stage,
+                                      learning_rate=config.neurons.control_rates[control],
+                                      policy=TrainPolicy(kind=kind, lora_rank=config.neurons.lora_rank,
+                                                         lora_alpha=2.0 * config.neurons.lora_rank))
+    return Stage(kind="continued_pretraining", name=f"control/{control}", place="group", config=stage,
                  function="sea_ray.stages.neurons:build_continued_pretraining",
                  parents={"base": base, "corpus": corpus}, version=VERSIONS["continued_pretraining"])
 

@@ -36,7 +36,9 @@ from sea_ray.report.data import (
 )
 
 ARMS = {"neuron-trained": "merged neurons", "random_matched": "random neurons, matched per layer",
-        "continued_pretraining": "full continued pre-training, low rate"}
+        "random": "random neurons, any layer", "wrong_language": "another language's neurons",
+        "shared": "neurons that all languages share", "continued_pretraining": "full continued pre-training, low rate",
+        "ffn_only": "feed-forward networks only", "embeddings": "embeddings only", "lora": "LoRA on all linear layers"}
 """Evaluated model -> name of the arm; the first is the method."""
 EXAMPLE_KINDS = ("refusal", "safety_general", "safety_culture", "translation", "arithmetic")
 BOOTSTRAP_SAMPLES = 2000
@@ -138,9 +140,9 @@ def training_rows(experiment: Experiment) -> Iterator[Training]:
         yield training_row("base, annealing", base["facts"]["annealing"], base["execution"])
     for code, run in winner_packs.facts["runs"].items():
         yield training_row(f"neurons {code}", run["training"], winner_packs.record["execution"])
-    if "continued_pretraining" in experiment.controls:
-        record = experiment.controls["continued_pretraining"].record
-        yield training_row("full continued pre-training", record["facts"]["training"], record["execution"])
+    for control, artifact in experiment.controls.items():
+        if "training" in artifact.facts:
+            yield training_row(ARMS[control], artifact.facts["training"], artifact.record["execution"])
     for label, artifact in (("SFT, stage 1", _artifact(experiment.mixes)), ("SFT, stage 2", experiment.winner),
                             ("SFT, stage 2 without safety", experiment.without_safety)):
         yield training_row(label, artifact.facts["training"], artifact.record["execution"])

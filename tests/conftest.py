@@ -58,6 +58,7 @@ MINIATURE = [
     "training.schedule.steps=4", "training.schedule.batch_sequences=4", "training.schedule.sequence_tokens=64",
     "training.annealing.steps=2", "training.annealing.batch_sequences=4", "training.annealing.sequence_tokens=64",
     "neurons.detection.window_tokens=32", "neurons.detection.windows_per_language=4",
+    "neurons.controls=[random_matched,continued_pretraining,lora]",
     "neurons.training.steps=2", "neurons.training.batch_sequences=2", "neurons.training.sequence_tokens=64",
     "sweep.neurons.grid={neurons.selection.top_frac: [0.1, 0.2]}", "sweep.mixes.grid={sft.mix: [even, english]}",
     "sft.mix=even", "~sft.mixes", "+sft.mixes={even: {en: 1, id: 1, th: 1}, english: {en: 2, id: 1, th: 1}}",

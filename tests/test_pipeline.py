@@ -95,8 +95,8 @@ def test_all_stages_are_computed_once(first):
     assert max(Counter(row["fingerprint"] for row in platform.rows).values()) == 1
     assert not any(row["reused"] for row in platform.rows)
     assert Counter(row["kind"] for row in platform.rows) == {
-        "corpus": 1, "base": 1, "detection": 1, "neurons": 3, "merged": 2, "continued_pretraining": 1, "conversations": 2,
-        "sft": 4, "evaluation": 6, "gate": 1}
+        "corpus": 1, "base": 1, "detection": 1, "neurons": 3, "merged": 2, "continued_pretraining": 2, "conversations": 2,
+        "sft": 4, "evaluation": 7, "gate": 1}
     assert platform.served == 1
 
 
@@ -128,6 +128,18 @@ def test_the_merged_model_differs_from_the_base_in_the_selected_neurons_alone(ex
 def test_both_control_arms_see_the_same_tokens_as_the_winner(experiment):
     tokens = experiment.thresholds.winner.artifact.facts["tokens"]
     assert experiment.controls["continued_pretraining"].facts["tokens"] == pytest.approx(tokens, rel=0.1)
+
+
+def test_the_adapters_arm_is_an_ordinary_checkpoint_in_which_only_its_layers_moved(experiment):
+    proof = experiment.controls["lora"].facts["untouched"]
+    assert proof["changed_outside"] == []
+    assert proof["values_inside"] > 0
+    artifacts = (experiment.base, experiment.controls["lora"])
+    base, adapted = (Checkpoint.load(artifact.folder).tensor_digests() for artifact in artifacts)
+    moved = {name for name in base if base[name] != adapted[name]}
+    assert base.keys() == adapted.keys()
+    assert moved
+    assert all("_proj.weight" in name for name in moved)
 
 
 def test_figures_carry_n_and_an_interval_for_every_language(experiment):

@@ -17,7 +17,7 @@ def demo(planned):
 
 STAGE_2 = {"sft/high_quality", "control/without_safety", "evaluation/SFT without safety", "evaluation/winner", "gate"}
 TUNED = {"sft/*", *STAGE_2}
-PACKED = {"neurons/*", "merged", "control/random_matched", "control/random_merged", "evaluation/neuron-trained",
+PACKED = {"neurons/*", "merged", "control/random_matched", "control/random_matched_merged", "evaluation/neuron-trained",
           "evaluation/random_matched", *TUNED}
 MEASURED = {"detection", *PACKED}
 BASED = {"base", "control/continued_pretraining", "evaluation/base", "evaluation/continued_pretraining", *MEASURED}
@@ -27,7 +27,7 @@ EVALUATED = {"evaluation/*", "gate"}
 
 def test_the_demo_has_all_stages_of_the_method(demo):
     assert {name.split("=")[0] for name in demo} == {
-        "corpus", "base", "detection", "neurons/top_frac", "merged", "control/random_matched", "control/random_merged",
+        "corpus", "base", "detection", "neurons/top_frac", "merged", "control/random_matched", "control/random_matched_merged",
         "control/continued_pretraining", "conversations", "sft/mix", "sft/high_quality", "conversations/without_safety",
         "control/without_safety", "evaluation/base", "evaluation/neuron-trained", "evaluation/SFT without safety",
         "evaluation/random_matched", "evaluation/continued_pretraining", "evaluation/winner", "gate"}
@@ -63,7 +63,7 @@ def test_where_and_how_is_in_no_fingerprint(planned, demo, override):
     ("neurons.selection.tau=0.9", PACKED),
     ("neurons.training.learning_rate=0.02", {"control/continued_pretraining", "evaluation/continued_pretraining", *PACKED}),
     ("neurons.merge=strongest", PACKED),
-    ("neurons.continued_pretraining_rate=2.5e-4", {"control/continued_pretraining", "evaluation/continued_pretraining"}),
+    ("neurons.control_rates.continued_pretraining=2.5e-4", {"control/continued_pretraining", "evaluation/continued_pretraining"}),
     ("sft.high_quality.steps=5", STAGE_2),
     ("sft.broad.steps=5", TUNED),
     ("sft.mixes.natural.en=9", {"sft/mix=natural"}),

@@ -18,6 +18,8 @@ QueryKeyMode = Literal["first_order", "exact"]
 Method = Literal["plnd", "plnd_released", "lape", "random_matched", "random", "shared", "wrong_language"]
 CONTROLS: tuple[Method, ...] = ("random_matched", "random", "wrong_language")
 """Methods that are made from the sets of plnd."""
+NeuronControl = Literal["random_matched", "random", "wrong_language", "shared"]
+"""Selection methods that are controls of plnd."""
 MergeRule = Literal["add", "mean", "strongest", "refuse"]
 
 

@@ -12,7 +12,7 @@ from sea_ray.evaluation.benchmarks import BenchmarkConfig
 from sea_ray.evaluation.config import EvaluationConfig
 from sea_ray.neurons.config import MergeRule, SelectionConfig
 from sea_ray.sft.config import SftConfig
-from sea_ray.training.config import ModelConfig, TrainConfig
+from sea_ray.training.config import ModelConfig, TrainConfig, TrainPolicy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,13 +59,15 @@ class NeuronStage:
 
 @dataclass(frozen=True, kw_only=True)
 class ContinuedPretrainingStage:
-    """Full continued pre-training on the same tokens as all packs together: a control."""
+    """Continued pre-training on the same tokens as all packs together: a control."""
 
     languages: tuple[str, ...]
     training: TrainConfig
     """Of one language; the steps are multiplied by the number of languages."""
     context_tokens: int
     learning_rate: float
+    policy: TrainPolicy
+    """What trains."""
 
 
 @dataclass(frozen=True, kw_only=True)

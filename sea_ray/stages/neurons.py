@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
+from sea_ray.errors import DataError
 from sea_ray.execution import StageContext
 from sea_ray.neurons.merge import merge_packs
 from sea_ray.neurons.pack import LanguagePack
@@ -21,6 +22,7 @@ from sea_ray.training.checkpoint import Checkpoint
 from sea_ray.training.loop import train
 from sea_ray.training.mixture import Mixture
 from sea_ray.training.neuron_training import train_neurons
+from sea_ray.training.policy import trainable
 
 
 def describe_sets(sets: Mapping[str, NeuronSet], architecture: Architecture) -> dict[str, Any]:
@@ -72,7 +74,7 @@ def build(context: StageContext) -> Mapping[str, Any]:
         "before": before, "after": after, "tokens": sum(run["training"]["tokens"] for run in runs.values()),
         "merged_parameter_share": merged.num_values / architecture.total_values,
         "stability": {code: value for code, value in stability(stats, architecture, config.selection).items()
-                      if code in sets and config.selection.method != "random_matched"},
+                      if code in sets},
     }
 
 
@@ -89,12 +91,16 @@ def build_continued_pretraining(context: StageContext) -> Mapping[str, Any]:
     mixture = Mixture({code: part.num_sequences for code, part in sequences.items()},
                       dict.fromkeys(config.languages, 1.0), training.seed, None, training.total_samples)
     targets = {code: part.without_openings(config.context_tokens) for code, part in sequences.items()}
-    report = train(model, targets, mixture, training, context.worker, context.tracker)
+    with trainable(model, config.policy) as trained:
+        report = train(model, targets, mixture, training, context.worker, context.tracker)
+    proof = trained.prove_untouched(model)
+    if not proof.holds:
+        raise DataError(f"training with policy {config.policy.kind!r} moved more than it names: {proof}")
     after = validation_bits(model, corpus, context.worker)
     if context.worker.rank == 0:
         Checkpoint.save(context.folder, model, base.load_tokenizer())
     return {**gains(before, after), "before": before, "after": after, "tokens": report.tokens,
-            "training": report_facts(report)}
+            "training": report_facts(report), "untouched": asdict(proof) | {"statement": str(proof)}}
 
 
 def build_merged(context: StageContext) -> Mapping[str, Any]:

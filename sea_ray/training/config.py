@@ -8,6 +8,8 @@ from typing import Literal
 from sea_ray.errors import ConfigError, nearest
 
 PolicyKind = Literal["all", "neurons", "ffn_only", "embeddings", "lora"]
+PolicyControl = Literal["continued_pretraining", "ffn_only", "embeddings", "lora"]
+"""Arms beside neuron training: all values, or the policy of that name."""
 FFN_PROJECTIONS = ("gate_proj", "up_proj", "down_proj")
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", *FFN_PROJECTIONS)
 """The linear layers of a decoder layer, by Qwen2's module names."""
