@@ -234,7 +234,7 @@ def test_the_report_shows_what_was_measured(first, miniature, tmp_path):
     data = report_data(experiment, record)
     assert {row.language for row in data.bits} == {"en", "id", "th"}
     assert {row.arm for row in data.bits} == {"merged neurons", "random neurons, matched per layer",
-                                              "full continued pre-training, low rate"}
+                                              "full continued pre-training, low rate", "LoRA on all linear layers"}
     assert all(row.change_low <= row.change <= row.change_high for row in data.bits)
     assert [len(sweep.trials) for sweep in data.sweeps] == [2, 2]
     assert sum(trial.is_winner for trial in data.sweeps[0].trials) == 1
