@@ -22,7 +22,7 @@ class DryPlatform:
         self.stages[stage.name] = stage
         self.fingerprints[stage.name] = stage.key.fingerprint
         with self.store.building(stage.key) as folder:
-            facts = {"gain_sea": 0.1, "english_ratio": 1.0, "validation_nats_mean": 1.0}
+            facts = {"gain_sea": 0.1, "english_ratio": 1.0, "validation_nats_worst": 1.0}
             return self.store.commit(stage.key, folder, facts, {}, 0.0)
 
     def sweep(self, name, trials):

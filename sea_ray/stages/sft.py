@@ -76,6 +76,7 @@ def build(context: StageContext) -> Mapping[str, Any]:
     high = [nats[code] for code in nats if code in HIGH_RESOURCE]
     return {"training": report_facts(report), "epochs": mixture.epochs(training.steps, training.batch_sequences),
             "validation_nats": nats, "tokens": report.tokens, "validation_nats_mean": sum(nats.values()) / len(nats),
+            "validation_nats_worst": max(nats.values()),
             **({"validation_nats_sea": sum(sea) / len(sea)} if sea else {}),
             **({"validation_nats_high_resource": sum(high) / len(high)} if high else {})}
 
