@@ -1,5 +1,6 @@
 # make demo   environment, install, the whole method on the embedded world
 # make test   environment, install, lint-free tests (make soak: the long ones)
+# make bench  what the figures of docs/benchmarks.md come from, side by side on this machine
 # make serve  the winner of the last demo behind an OpenAI-compatible API
 #
 # TORCH_INDEX picks torch's build: TORCH_INDEX=https://download.pytorch.org/whl/cpu (small, no GPU needed),
@@ -11,7 +12,7 @@ BIN := $(VENV)/bin
 TORCH_INDEX ?=
 TORCH := $(shell grep -E '^torch==' requirements.lock)
 
-.PHONY: demo test test-fast soak serve lint lock clean
+.PHONY: demo test test-fast soak bench serve lint lock clean
 
 $(VENV)/.installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -34,6 +35,10 @@ test-fast: $(VENV)/.installed
 
 soak: $(VENV)/.installed
 	$(BIN)/python -m pytest -m soak
+
+bench: $(VENV)/.installed
+	$(BIN)/python -m benchmarks.neuron_step
+	$(BIN)/python -m benchmarks.detection
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
