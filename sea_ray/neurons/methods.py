@@ -167,7 +167,7 @@ def _subtract(active: Masks, min_languages: int) -> Masks:
 
 def _plnd(of_site: Mapping[str, Evidence], config: SelectionConfig) -> Masks:
     """Active in a share tau of windows (Imp >= eps, or among the strongest), or by budget; specific by rank or by
-    subtraction (Zhao et al. 2024, arXiv 2402.18815, section 2; method section 2)."""
+    subtraction (Zhao et al. 2024, arXiv 2402.18815, section 2)."""
     scores = normalised_scores(of_site)
     active = {
         language: np.ones_like(seen.mean_LN, dtype=bool) if seen.share_LN is None else seen.share_LN >= config.tau

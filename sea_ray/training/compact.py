@@ -4,7 +4,7 @@ frozen.
 The parameter is the change against the base (so weight decay pulls towards the base, and a float32 change below a
 bfloat16 base's resolution is kept). Inside the context an affected nn.Linear writes base + change into its frozen
 weight before it multiplies: forward and dX are those of the substituted weight at the price of a plain linear layer,
-and only the selected part of dW is ever formed (method section 3):
+and only the selected part of dW is ever formed:
 
     rows     dTheta = dY[:, idx]^T X
     columns  dTheta = dY^T X[:, idx], of which only X[:, idx] is saved
