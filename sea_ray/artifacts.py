@@ -158,6 +158,25 @@ class Store:
         self._upload(folder)  # completes an upload that broke off
         return Artifact(kind=key.kind, name=key.name, fingerprint=key.fingerprint, folder=folder)
 
+    def open(self, artifact: Artifact) -> Path:
+        """Return the folder of an artifact on this machine, fetched if another one made it."""
+        if (artifact.folder / RECORD).exists():
+            return artifact.folder
+        folder = self._folder(artifact.kind, artifact.fingerprint)
+        if not (folder / RECORD).exists():
+            self._fetch(folder)
+        return folder
+
+    def discard(self, artifact: Artifact) -> None:
+        """Remove an artifact that nothing is made from any more, here and in the remote store; its record goes first."""
+        folder = self._folder(artifact.kind, artifact.fingerprint)
+        if self._remote is not None and self._remote.exists(self._remote_path(folder)):
+            with contextlib.suppress(FileNotFoundError):
+                self._remote.rm_file(self._remote_path(folder / RECORD))
+            self._remote.rm(self._remote_path(folder), recursive=True)
+        (folder / RECORD).unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
     @contextlib.contextmanager
     def building(self, key: StageKey) -> Iterator[Path]:
         """Yield an empty temporary folder for a result; it is removed unless `commit` renames it."""

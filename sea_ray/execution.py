@@ -12,7 +12,7 @@ import importlib
 import resource
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -47,15 +47,30 @@ class Stage:
     combine: str | None = None
     """"module:function" that joins the shards' folders; set for a stage that is a map over shards and a reduce."""
     num_shards: int = 1
-    """Shards of the map; never part of the identity."""
+    """Shards of the map; never part of the identity of the whole."""
+    shard: int | None = None
+    """Which shard of the map this stage is, from 0; None for a whole stage."""
     endpoint: Mapping[str, str] | None = None
     """url, key and model of a served checkpoint that the stage talks to; never part of the identity."""
 
     @property
     def key(self) -> StageKey:
         """Identity in the store."""
-        return StageKey(kind=self.kind, name=self.name, config=self.config, inputs=self.inputs, version=self.version,
+        config = self.config
+        if self.shard is not None:
+            config = {"shard": self.shard, "num_shards": self.num_shards, "of": self.config}
+        return StageKey(kind=self.kind, name=self.name, config=config, inputs=self.inputs, version=self.version,
                         parents={role: parent.fingerprint for role, parent in self.parents.items()})
+
+    def shards(self) -> list[Stage]:
+        """Return the stages whose results `combine` joins; none for a stage that is no map.
+
+        Each is a result of its own in the store until the whole is finished, so that a lost worker or an interrupted run
+        costs its shard only, and nodes need not share a disk.
+        """
+        if self.combine is None:
+            return []
+        return [replace(self, kind=f"{self.kind}-shard", combine=None, shard=number) for number in range(self.num_shards)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +91,8 @@ class StageContext:
     """Number of this shard, from 0."""
     num_shards: int = 1
     """Shards in all."""
+    shards: tuple[Path, ...] = ()
+    """Folders of the finished shards, in order, for the function that joins them."""
     endpoint: Mapping[str, str] | None = None
     """url, key and model of a served checkpoint, if the stage talks to one."""
 
@@ -94,53 +111,40 @@ def peak_memory_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def run_stage(stage: Stage, store: Store, worker: Worker, tracker: Tracker) -> Artifact:
+def run_stage(stage: Stage, store: Store, worker: Worker, tracker: Tracker, *, began: float | None = None) -> Artifact:
     """Compute a stage on all ranks and commit it from rank 0; called by every rank alike.
 
     Args:
-        stage: what to compute; a map stage runs all its shards here, one after the other.
+        stage: what to compute; the shards of a map that are not in the store are computed first, one after the other.
         store: where it is committed.
         worker: this rank.
         tracker: receives figures (rank 0's are shown).
+        began: time.time() at which work for it began, if that was before this call.
 
     Returns:
         The artifact, on every rank.
     """
-    key = stage.key
-    start = time.perf_counter()
+    began = time.time() if began is None else began
+    shards = [store.find(shard.key) or run_stage(shard, store, worker, tracker) for shard in stage.shards()]
     with contextlib.ExitStack() as stack:
-        own = stack.enter_context(store.building(key)) if worker.rank == 0 else None
+        own = stack.enter_context(store.building(stage.key)) if worker.rank == 0 else None
         folder = Path(worker.broadcast(str(own)))
-        if stage.combine is None:
-            facts = run_shard(stage, folder, worker, tracker)
-        else:
-            shards = [folder / f"shard-{number}" for number in range(stage.num_shards)]
-            for number, part in enumerate(shards):
-                part.mkdir()
-                run_shard(stage, part, worker, tracker, shard=number)
-            facts = combine_shards(stage, folder, worker, tracker)
+        facts = resolve(stage.combine or stage.function)(StageContext(
+            config=stage.config, parents={role: store.open(parent) for role, parent in stage.parents.items()},
+            folder=folder, worker=worker, tracker=tracker, shard=stage.shard or 0, num_shards=stage.num_shards,
+            shards=tuple(shard.folder for shard in shards), endpoint=stage.endpoint))
         if worker.rank == 0:
-            execution = {**worker.describe(), "peak_memory_bytes": peak_memory_bytes()}
-            store.commit(key, folder, facts, execution, time.perf_counter() - start)
+            peaks = [shard.record["execution"]["peak_memory_bytes"] for shard in shards]
+            execution = {**worker.describe(), "peak_memory_bytes": max([peak_memory_bytes(), *peaks])}
+            if shards:
+                execution["num_shards"] = len(shards)
+            store.commit(stage.key, folder, facts, execution, time.time() - began)
+            for shard in shards:
+                store.discard(shard)
         worker.barrier()
-    artifact = store.find(key)
+    artifact = store.find(stage.key)
     assert artifact is not None, "rank 0 committed it before the barrier"
     return artifact
-
-
-def run_shard(stage: Stage, folder: Path, worker: Worker, tracker: Tracker, shard: int = 0) -> Mapping[str, Any]:
-    """Run a stage's function on one shard into `folder`; returns its facts."""
-    return resolve(stage.function)(StageContext(
-        config=stage.config, parents={role: parent.folder for role, parent in stage.parents.items()}, folder=folder,
-        worker=worker, tracker=tracker, shard=shard, num_shards=stage.num_shards, endpoint=stage.endpoint))
-
-
-def combine_shards(stage: Stage, folder: Path, worker: Worker, tracker: Tracker) -> Mapping[str, Any]:
-    """Join the shard folders below `folder` into the result; returns its facts."""
-    assert stage.combine is not None
-    return resolve(stage.combine)(StageContext(
-        config=stage.config, parents={role: parent.folder for role, parent in stage.parents.items()}, folder=folder,
-        worker=worker, tracker=tracker, num_shards=stage.num_shards, endpoint=stage.endpoint))
 
 
 @dataclass(frozen=True, kw_only=True)

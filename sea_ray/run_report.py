@@ -115,11 +115,10 @@ def engine_text(execution: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     """Return what computed a stage, in words."""
     training: Any = facts.get("training") or next(iter(facts.get("runs", facts.get("stages", {})).values()), {})
     engine = (training.get("training") or training).get("engine") if isinstance(training, Mapping) else None
-    workers = f"{execution.get('workers', execution.get('num_shards', 1))} workers"
     if engine:
         zero = f" ZeRO-{engine['zero_stage']}" if "zero_stage" in engine else ""
-        return f"{engine['engine']} {engine.get('version', '')}{zero}, {workers}"
-    return f"{execution.get('engine', 'one process')}, {workers}" if "num_shards" in execution else "one process"
+        return f"{engine['engine']} {engine.get('version', '')}{zero}, {execution.get('workers', 1)} workers"
+    return f"{execution['num_shards']} shards" if "num_shards" in execution else "one process"
 
 
 def training_row(name: str, facts: Mapping[str, Any], execution: Mapping[str, Any]) -> Training:

@@ -1,6 +1,7 @@
 """Artifacts appear whole, once, and are found again by what they are, on this machine and on others."""
 
 import json
+import shutil
 import threading
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -201,6 +202,24 @@ def test_another_machine_fetches_a_result_from_the_remote_store(remote, tmp_path
     assert found.folder.is_relative_to(tmp_path / "b")
     assert (found.folder / "deep" / "weights.txt").read_text() == "weights"
     assert found.record == made.record
+
+
+def test_an_artifact_of_another_machine_opens_here(remote, tmp_path):
+    made = build(Store("memory://bucket/runs", cache=tmp_path / "a"))
+    shutil.rmtree(tmp_path / "a")
+    folder = Store("memory://bucket/runs", cache=tmp_path / "b").open(made)
+    assert folder.is_relative_to(tmp_path / "b")
+    assert (folder / "deep" / "weights.txt").read_text() == "weights"
+
+
+def test_what_is_discarded_is_gone_here_and_in_the_remote_store(remote, tmp_path):
+    store = Store("memory://bucket/runs", cache=tmp_path / "a")
+    made = build(store)
+    store.discard(made)
+    assert not made.folder.exists()
+    assert not remote.find("/bucket")
+    assert store.find(KEY) is None
+    store.discard(made)
 
 
 def test_what_has_no_record_in_the_remote_store_is_not_fetched(remote, tmp_path):

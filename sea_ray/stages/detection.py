@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from functools import reduce
 from operator import add
@@ -32,10 +31,7 @@ def measure_shard(context: StageContext) -> Mapping[str, Any]:
 
 def merge_shards(context: StageContext) -> Mapping[str, Any]:
     """Add the shards' statistics up; facts: mean importance per language, site and layer."""
-    parts = sorted(context.folder.glob("shard-*"), key=lambda part: int(part.name.removeprefix("shard-")))
-    stats = reduce(add, [ImportanceStats.load(part) for part in parts])
-    for part in parts:
-        shutil.rmtree(part)
+    stats = reduce(add, map(ImportanceStats.load, context.shards))
     stats.save(context.folder)
     return {"languages": stats.languages, "sites": stats.sites,
             "windows_per_language": {code: stats[code, stats.sites[0]].num_windows for code in stats.languages}}

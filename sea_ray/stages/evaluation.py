@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
@@ -62,10 +61,7 @@ def evaluate_shard(context: StageContext) -> Mapping[str, Any]:
 def join_shards(context: StageContext) -> Mapping[str, Any]:
     """Join the shards' reports in the languages' order; facts: the means over languages."""
     config: EvaluationStage = context.config
-    parts = sorted(part for part in context.folder.glob("shard-*"))
-    reports = [EvalReport.load(part) for part in parts if (part / "report.json").exists()]
-    for part in parts:
-        shutil.rmtree(part)
+    reports = [EvalReport.load(part) for part in context.shards if (part / "report.json").exists()]
     order = {code: place for place, code in enumerate(config.languages)}
     figures = sorted((figure for report in reports for figure in report.figures),
                      key=lambda figure: (figure.task, figure.metric, order[figure.language]))

@@ -102,6 +102,10 @@ def count_shard(context):
         marker.touch()
         (context.folder / "half").write_text("half")
         os.kill(os.getpid(), signal.SIGKILL)
+    refused = Path(context.config["diary"]).with_name("refused")
+    if context.shard == context.config.get("refuses_once") and not refused.exists():
+        refused.touch()
+        refuse(context)
     if context.shard == context.config.get("refuses"):
         refuse(context)
     mine = sum(range(1 + context.shard, context.config["number"] + 1, context.num_shards))
@@ -112,6 +116,6 @@ def count_shard(context):
 
 def add_shards(context):
     """Sum the shards' parts."""
-    parts = [int(file.read_text()) for file in sorted(context.folder.glob("shard-*/part.txt"))]
+    parts = [int((folder / "part.txt").read_text()) for folder in context.shards]
     assert len(parts) == context.num_shards
     return {"total": sum(parts)}

@@ -156,6 +156,21 @@ def test_shards_whose_worker_is_killed_are_computed_again_and_the_sum_is_right(p
     assert set(shards) >= {0, 1, 2, 3}
 
 
+def test_a_map_that_broke_off_computes_only_the_shards_that_are_missing(platform, store):
+    stage = fake_stages.map_stage(store, 4, number=200, refuses_once=3)
+    before = len(fake_stages.diary(store))
+    with pytest.raises(DataError):
+        within(60, platform.run, stage)
+    time.sleep(1)  # shards under way finish
+    finished = [shard.shard for shard in stage.shards() if store.find(shard.key)]
+    assert finished
+    assert within(60, platform.run, stage).facts["total"] == 20100
+    computed = [entry["shard"] for entry in fake_stages.diary(store)[before:] if entry["what"] == "shard"]
+    assert computed.count(3) == 2
+    assert all(computed.count(shard) == 1 for shard in finished)
+    assert not any(store.find(shard.key) for shard in stage.shards()), "the whole is kept, its shards are not"
+
+
 def test_the_number_of_shards_is_not_part_of_what_the_result_is(platform, store):
     made = within(30, platform.run, fake_stages.map_stage(store, 4, number=100, dies=2))
     again = within(30, platform.run, fake_stages.map_stage(store, 1, number=100, dies=2))
