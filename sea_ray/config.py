@@ -16,7 +16,7 @@ from sea_ray.objective import SweepConfig
 from sea_ray.safety.gate import SafetyConfig
 from sea_ray.serving.config import ServingConfig
 from sea_ray.sft.config import SftConfig
-from sea_ray.training.config import ExecutionConfig, ModelConfig, PolicyControl, TrainConfig
+from sea_ray.training.config import ExecutionConfig, ModelConfig, PolicyControl, TrainConfig, TrainPolicy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +84,13 @@ class NeuronConfig:
                 raise ConfigError(f"control_rates.{control}", "this arm needs a learning rate above 0")
         if not self.languages:
             raise ConfigError("languages", "empty; name at least one language whose neurons are trained")
+        for site in self.selection.sites:
+            if site not in self.detection.sites:
+                raise ConfigError("selection.sites", f"{site!r} is not measured; add it to detection.sites "
+                                                     f"({', '.join(self.detection.sites)})")
+        if self.selection.hit_frac and self.selection.hit_frac not in self.detection.top_fracs:
+            raise ConfigError("selection.hit_frac", f"{self.selection.hit_frac:g} is not counted; add it to detection.top_fracs "
+                                                    f"({', '.join(f'{frac:g}' for frac in self.detection.top_fracs)})")
 
     @property
     def neuron_controls(self) -> tuple[NeuronControl, ...]:
@@ -118,6 +125,8 @@ class FineTuningConfig:
     """Stage 1."""
     high_quality: TrainConfig
     """Stage 2."""
+    policy: TrainPolicy = field(default_factory=TrainPolicy)
+    """What trains in both stages: all, lora, ffn_only or embeddings."""
     mix: str
     """Name of the mix that is used; the sweep tries several."""
     mixes: Mapping[str, Mapping[str, float]]
@@ -126,6 +135,9 @@ class FineTuningConfig:
     """Most passes over one language's conversations; null for no limit."""
 
     def __post_init__(self) -> None:
+        if self.policy.kind == "neurons":
+            raise ConfigError("policy.kind", "fine-tuning has no set of neurons to train; choose all, lora, ffn_only or "
+                                             "embeddings")
         for name, weights in self.mixes.items():
             for code, weight in weights.items():
                 language(code, f"mixes.{name}")

@@ -123,7 +123,7 @@ def sft(config: ExperimentConfig, stage: Literal["broad", "high_quality"], start
     """One stage of fine-tuning on one language mix; the broad stage is a trial of the mix sweep."""
     tuning = config.sft
     weights = tuning.mixes[tuning.mix]
-    chosen = SftStage(stage=stage, training=getattr(tuning, stage), max_epochs=tuning.max_epochs,
+    chosen = SftStage(stage=stage, training=getattr(tuning, stage), max_epochs=tuning.max_epochs, policy=tuning.policy,
                       weights={code: weights.get(code, 0.0) for code in config.corpus.languages})
     return Stage(kind="sft", name=f"sft/{stage}", config=chosen, place="group", function="sea_ray.stages.sft:build",
                  parents={"start": start, "conversations": conversations}, version=VERSIONS["sft"])

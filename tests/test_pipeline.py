@@ -11,6 +11,7 @@ import torch
 
 from sea_ray import plan
 from sea_ray.artifacts import Store, plain
+from sea_ray.errors import DataError
 from sea_ray.evaluation.figures import EvalReport
 from sea_ray.execution import SoloPlatform
 from sea_ray.launch.compose import compose_experiment
@@ -190,6 +191,32 @@ def test_the_number_of_shards_changes_no_figure(experiment, store, miniature):
         assert (ours.task, ours.metric, ours.language, ours.n) == (others.task, others.metric, others.language, others.n)
         assert ours.value == pytest.approx(others.value, rel=1e-5, abs=1e-6)
     assert [detail.prompt for detail in mine.details] == [detail.prompt for detail in theirs.details]
+
+
+def test_a_checkpoint_serves_as_base_and_one_that_cannot_read_its_text_is_refused(experiment, store, miniature, tmp_path):
+    def base_from(folder):
+        platform = SoloPlatform(store)
+        config = compose_experiment([*miniature, f"model.checkpoint={folder}"])
+        return platform.run(plan.base(config, platform.run(plan.corpus(config))))
+
+    assert base_from(experiment.base.folder).facts["validation_bits_per_byte"] == pytest.approx(
+        experiment.base.facts["validation_bits_per_byte"], rel=1e-4)
+    strange = Checkpoint.load(experiment.base.folder)
+    model = strange.load_model()
+    with torch.no_grad():
+        model.get_input_embeddings().weight.copy_(model.get_input_embeddings().weight.roll(100, 0) * 30)
+    Checkpoint.save(tmp_path / "strange", model, strange.load_tokenizer())
+    with pytest.raises(DataError, match=r"bits for a token of .*: the tokenizer is not the one"):
+        base_from(tmp_path / "strange")
+
+
+def test_fine_tuning_with_adapters_moves_their_layers_only(experiment, store, miniature):
+    config = compose_experiment([*miniature, "sft.policy.kind=lora", "sft.policy.lora_rank=4"])
+    tuned = SoloPlatform(store).run(plan.sft(config, "broad", experiment.merged, experiment.conversations[0]))
+    assert tuned.facts["training"]["trained_values"] < experiment.winner.facts["training"]["trained_values"] / 4
+    before, after = (Checkpoint.load(artifact.folder).tensor_digests() for artifact in (experiment.merged, tuned))
+    moved = {name for name in after if after[name] != before[name]}
+    assert moved == {name for name in after if "_proj.weight" in name}
 
 
 def test_an_untrained_miniature_fails_the_gate_and_says_why(experiment):

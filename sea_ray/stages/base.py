@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -10,16 +11,18 @@ import numpy as np
 from transformers import PreTrainedModel
 
 from sea_ray.corpus.tokenized import TokenizedCorpus, end_of_text_id
+from sea_ray.errors import DataError
 from sea_ray.execution import StageContext
 from sea_ray.languages import HIGH_RESOURCE
 from sea_ray.stages.configs import BaseStage
 from sea_ray.stages.corpus import load_corpus
 from sea_ray.stages.measure import validation_bits
 from sea_ray.training.checkpoint import Checkpoint
-from sea_ray.training.config import TrainConfig
+from sea_ray.training.config import TrainConfig, TrainPolicy
 from sea_ray.training.loop import TrainReport, train
 from sea_ray.training.mixture import Mixture
 from sea_ray.training.model import new_model
+from sea_ray.training.policy import trainable
 from sea_ray.training.sequences import SequenceSet, pack_corpus
 
 
@@ -34,6 +37,22 @@ def report_facts(report: TrainReport) -> dict[str, Any]:
     stride = max(1, len(report.losses) // 200)
     facts["losses"] = [[step, report.losses[step]] for step in range(0, len(report.losses), stride)]
     return facts | {"tokens_per_s": report.tokens_per_s}
+
+
+def train_policy(model: PreTrainedModel, policy: TrainPolicy, sources: Mapping[str, SequenceSet], mixture: Mixture,
+                 training: TrainConfig, context: StageContext) -> dict[str, Any]:
+    """Train what a policy names; facts: the report, the tokens, and the proof that nothing else moved.
+
+    Raises:
+        DataError: something else moved.
+    """
+    with trainable(model, policy) as trained:
+        report = train(model, sources, mixture, training, context.worker, context.tracker)
+    proof = trained.prove_untouched(model)
+    if not proof.holds:
+        raise DataError(f"training with policy {policy.kind!r} moved more than it names: {proof}")
+    return {"training": report_facts(report), "tokens": report.tokens,
+            "untouched": asdict(proof) | {"statement": str(proof)}}
 
 
 def _pretrain(model: PreTrainedModel, corpus: TokenizedCorpus, training: TrainConfig, weights: Mapping[str, float],
@@ -61,7 +80,21 @@ def build(context: StageContext) -> Mapping[str, Any]:
         high = {code: weight for code, weight in config.weights.items() if code in HIGH_RESOURCE}
         if config.annealing is not None:
             annealing = _pretrain(model, corpus, config.annealing, high, config.max_epochs, context, "annealing")
+    bits = validation_bits(model, corpus, context.worker)
+    if config.checkpoint is not None:
+        _check_prediction(bits, corpus, len(tokenizer))
     if context.worker.rank == 0:
         Checkpoint.save(context.folder, model, tokenizer)
     return {"training": training, "annealing": annealing, "parameters": sum(p.numel() for p in model.parameters()),
-            "validation_bits_per_byte": validation_bits(model, corpus, context.worker)}
+            "validation_bits_per_byte": bits}
+
+
+def _check_prediction(bits: Mapping[str, float], corpus: TokenizedCorpus, num_ids: int) -> None:
+    """Raise DataError if a base predicts every language worse than guessing: a tokenizer of another model, broken weights."""
+    per_token = {code: value * corpus.num_bytes(code, "validation") / len(corpus.tokens(code, "validation"))
+                 for code, value in bits.items()}
+    best = min(per_token, key=per_token.__getitem__)
+    if per_token[best] > math.log2(num_ids) + 1:
+        raise DataError(f"the base needs {per_token[best]:.1f} bits for a token of {best!r}, its best language; guessing "
+                        f"among {num_ids} takes {math.log2(num_ids):.1f}: the tokenizer is not the one that it was "
+                        "trained with, or its weights are damaged")

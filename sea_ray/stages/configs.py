@@ -90,6 +90,8 @@ class SftStage:
     weights: Mapping[str, float]
     """Language -> share of the training tokens."""
     max_epochs: float | None
+    policy: TrainPolicy
+    """What trains."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
-from sea_ray.errors import DataError
 from sea_ray.execution import StageContext
 from sea_ray.neurons.merge import merge_packs
 from sea_ray.neurons.pack import LanguagePack
@@ -14,15 +13,13 @@ from sea_ray.neurons.selection import select_neurons, stability
 from sea_ray.neurons.sets import NeuronSet, overlap_matrix
 from sea_ray.neurons.sites import Architecture, describe
 from sea_ray.neurons.statistics import ImportanceStats
-from sea_ray.stages.base import pack_languages, report_facts
+from sea_ray.stages.base import pack_languages, report_facts, train_policy
 from sea_ray.stages.configs import ContinuedPretrainingStage, NeuronStage
 from sea_ray.stages.corpus import load_corpus
 from sea_ray.stages.measure import alone_bits, base_bits, gains, validation_bits
 from sea_ray.training.checkpoint import Checkpoint
-from sea_ray.training.loop import train
 from sea_ray.training.mixture import Mixture
 from sea_ray.training.neuron_training import train_neurons
-from sea_ray.training.policy import trainable
 
 
 def describe_sets(sets: Mapping[str, NeuronSet], architecture: Architecture) -> dict[str, Any]:
@@ -91,16 +88,11 @@ def build_continued_pretraining(context: StageContext) -> Mapping[str, Any]:
     mixture = Mixture({code: part.num_sequences for code, part in sequences.items()},
                       dict.fromkeys(config.languages, 1.0), training.seed, None, training.total_samples)
     targets = {code: part.without_openings(config.context_tokens) for code, part in sequences.items()}
-    with trainable(model, config.policy) as trained:
-        report = train(model, targets, mixture, training, context.worker, context.tracker)
-    proof = trained.prove_untouched(model)
-    if not proof.holds:
-        raise DataError(f"training with policy {config.policy.kind!r} moved more than it names: {proof}")
+    trained = train_policy(model, config.policy, targets, mixture, training, context)
     after = validation_bits(model, corpus, context.worker)
     if context.worker.rank == 0:
         Checkpoint.save(context.folder, model, base.load_tokenizer())
-    return {**gains(before, after), "before": before, "after": after, "tokens": report.tokens,
-            "training": report_facts(report), "untouched": asdict(proof) | {"statement": str(proof)}}
+    return {**gains(before, after), **trained, "before": before, "after": after}
 
 
 def build_merged(context: StageContext) -> Mapping[str, Any]:

@@ -16,12 +16,11 @@ from sea_ray.execution import StageContext
 from sea_ray.languages import HIGH_RESOURCE, SEA_LANGUAGES
 from sea_ray.sft.packing import pack_sources
 from sea_ray.sft.stages import build_stage_data
-from sea_ray.stages.base import report_facts
+from sea_ray.stages.base import train_policy
 from sea_ray.stages.configs import ConversationsStage, SftStage
 from sea_ray.stages.corpus import load_corpus
 from sea_ray.training.checkpoint import Checkpoint
 from sea_ray.training.engine import Worker
-from sea_ray.training.loop import train
 from sea_ray.training.mixture import Mixture
 from sea_ray.training.sequences import SequenceSet, collate
 from sea_ray.training.token_loss import TokenLoss
@@ -67,15 +66,15 @@ def build(context: StageContext) -> Mapping[str, Any]:
     training = config.training
     mixture = Mixture({code: part.num_sequences for code, part in sequences.items()}, config.weights, training.seed,
                       config.max_epochs, training.total_samples)
-    report = train(model, sequences, mixture, training, context.worker, context.tracker)
+    trained = train_policy(model, config.policy, sequences, mixture, training, context)
     held_out = load_sequences(context.parents["conversations"], f"validation_{config.stage}")
     nats = answer_nats(model, held_out, context.worker)
     if context.worker.rank == 0:
         Checkpoint.save(context.folder, model, start.load_tokenizer())
     sea = [nats[code] for code in nats if code in SEA_LANGUAGES]
     high = [nats[code] for code in nats if code in HIGH_RESOURCE]
-    return {"training": report_facts(report), "epochs": mixture.epochs(training.steps, training.batch_sequences),
-            "validation_nats": nats, "tokens": report.tokens, "validation_nats_mean": sum(nats.values()) / len(nats),
+    return {**trained, "epochs": mixture.epochs(training.steps, training.batch_sequences),
+            "validation_nats": nats, "validation_nats_mean": sum(nats.values()) / len(nats),
             "validation_nats_worst": max(nats.values()),
             **({"validation_nats_sea": sum(sea) / len(sea)} if sea else {}),
             **({"validation_nats_high_resource": sum(high) / len(high)} if high else {})}
