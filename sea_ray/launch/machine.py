@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import platform
 import threading
 from importlib.metadata import version
@@ -14,6 +15,11 @@ from sea_ray.config import ClusterConfig
 from sea_ray.errors import MachineError
 
 GIB = 1 << 30
+
+
+def cluster_address(config: ClusterConfig) -> str:
+    """Return the address of the cluster that is joined, or "local"; RAY_ADDRESS, as in a submitted job, goes first."""
+    return os.environ.get("RAY_ADDRESS") or config.address
 
 
 def check_room(config: ClusterConfig, folder: Path) -> None:

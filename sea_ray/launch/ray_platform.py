@@ -18,6 +18,7 @@ from sea_ray.artifacts import Artifact, Store
 from sea_ray.config import ClusterConfig
 from sea_ray.errors import MachineError, SeaRayError
 from sea_ray.execution import Endpoint, Stage, Trial
+from sea_ray.launch.machine import cluster_address
 from sea_ray.launch.run_queue import open_queue
 from sea_ray.launch.sweep import run_in_group, run_sweep
 from sea_ray.launch.tasks import run_as_tasks
@@ -38,7 +39,7 @@ def connect(config: ClusterConfig) -> Iterator[Path]:
     Raises:
         MachineError: no cluster answers at the address.
     """
-    address = os.environ.get("RAY_ADDRESS") or config.address
+    address = cluster_address(config)
     # An empty worker group starts in 8 s instead of 15: Train's controller polls this often, and takes the value from here.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
     scratch = Path(tempfile.mkdtemp(prefix="sea_ray-"))

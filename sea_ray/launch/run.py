@@ -13,7 +13,7 @@ from sea_ray.config import ExperimentConfig
 from sea_ray.errors import ConfigError
 from sea_ray.launch.compose import compose_experiment
 from sea_ray.launch.console import ConsoleTracker
-from sea_ray.launch.machine import MemoryMeter, check_room, machine, versions
+from sea_ray.launch.machine import MemoryMeter, check_room, cluster_address, machine, versions
 from sea_ray.launch.narrator import Narrator
 from sea_ray.launch.wandb_tracker import WandbTracker, resolve_mode
 from sea_ray.pipeline import Experiment, run_experiment
@@ -45,9 +45,11 @@ def run(overrides: Sequence[str], console: Console) -> int:
             narrator = Narrator(platform, console)
             experiment = run_experiment(config, narrator)
     seconds = time.monotonic() - start
+    # The processes of a cluster that was joined are nobody's children here; each stage's own memory is in its record.
+    peak_bytes = memory.peak_bytes if cluster_address(config.cluster) == "local" else 0
     record = {
         "name": config.name, "overrides": list(overrides), "config": plain(config), "versions": versions(), "machine": machine(),
-        "seconds": round(seconds, 1), "peak_memory_bytes": memory.peak_bytes, "stages": plain(narrator.rows),
+        "seconds": round(seconds, 1), "peak_memory_bytes": peak_bytes, "stages": plain(narrator.rows),
         "experiment": describe(experiment), "made_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
     if all(row.reused for row in narrator.rows) and (folder / RUN).exists():
@@ -125,5 +127,7 @@ def summarise(experiment: Experiment, record: dict, report: Path, seconds: float
                   f"English x{facts['english_ratio']:.4f}")
     console.print(f"safety gate {'passed' if gate['passed'] else 'FAILED: ' + '; '.join(gate['reasons'][:3])}")
     console.print(f"stages      {len(rows)} in all, {reused} reused" + (" (nothing had changed)" if reused == len(rows) else ""))
-    console.print(f"took        {seconds:.0f} s, peak memory {record['peak_memory_bytes'] / (1 << 30):.1f} GiB (all processes)")
+    memory = record["peak_memory_bytes"]
+    console.print(f"took        {seconds:.0f} s, "
+                  + (f"peak memory {memory / (1 << 30):.1f} GiB (all processes)" if memory else "memory per stage in the report"))
     console.print(f"report      {report}")

@@ -75,3 +75,5 @@ def test_a_submitted_job_runs_the_experiment_and_a_stranger_is_refused(cluster, 
     record = read_json(store / "miniature" / "run.json")
     assert not any(stage["reused"] for stage in record["stages"])
     assert (store / "miniature" / "report.html").is_file()
+    assert record["peak_memory_bytes"] == 0, "the cluster's processes are not ours to measure"
+    assert "memory per stage in the report" in done.stdout
