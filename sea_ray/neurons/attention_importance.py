@@ -7,8 +7,9 @@ probabilities with [T, D] matrices. Where queries and keys are normalised (Qwen3
 when one is removed, and both follow that.
 
 Shapes: B windows, T tokens, H query heads, G kv heads, D width of a head, E = D / 2 rotary pairs, P heads treated
-together, C query tokens treated together; I, J tokens as query and as key. Within a head the first E dimensions are the
-first of their rotary pairs, the last E the second.
+together, C query tokens treated together; I, J tokens as query and as key. The model keeps the first of all rotary pairs
+before the second of all; here the two of a pair lie side by side, so that a pair is a complex number and its rotation a
+product.
 """
 
 from __future__ import annotations
@@ -91,14 +92,14 @@ def attention_importance(
     rows: list[tuple[Tensor, ...]] = []
     for window, (q_HTD, k_GTD) in enumerate(zip(q_BHTD, k_BGTD, strict=True)):
         k_HTD = k_GTD.repeat_interleave(num_rep, 0)
-        turn = _Turn(wide(cos_BTD[window]), wide(sin_BTD[window]))
+        turn = _Turn.by(wide(cos_BTD[window]), wide(sin_BTD[window]))
         hidden_IJ = _hidden(segment_BT[window], q_HTD.dtype)
         parts = [
             score(_Heads.of(q, k, norms, turn), hidden_IJ, counted_BT[window], limit)
             for q, k in zip(q_HTD.split(step), k_HTD.split(step), strict=True)
         ]
         rows.append(tuple(torch.cat(squares) for squares in zip(*parts, strict=True)))
-    q_BHD, k_BHD, released_BHD = (torch.stack(squares).clamp_min_(0) for squares in zip(*rows, strict=True))
+    q_BHD, k_BHD, released_BHD = (_unpaired(torch.stack(squares)).clamp_min(0) for squares in zip(*rows, strict=True))
     k_BGD = k_BHD.unflatten(1, (-1, num_rep)).sum(2)
     return AttentionScores(q_BHD.sqrt_().flatten(1), k_BGD.sqrt_().flatten(1), released_BHD.flatten(1))
 
@@ -111,24 +112,55 @@ def _hidden(segment_T: Tensor, dtype: torch.dtype) -> Tensor:
     return zeros_IJ.masked_fill_(apart_IJ | later_IJ, -torch.inf)
 
 
-class _Turn(NamedTuple):
-    """The rotation of each token's rotary pairs, [T, D]."""
+def _paired(x: Tensor) -> Tensor:
+    """Return vectors [..., D] with the two dimensions of each rotary pair side by side."""
+    return x.unflatten(-1, (2, -1)).mT.flatten(-2)
 
-    cos_TD: Tensor
-    sin_TD: Tensor
 
-    def __call__(self, x: Tensor) -> Tensor:
-        return x * self.cos_TD + _quarter(x) * self.sin_TD
+def _unpaired(x: Tensor) -> Tensor:
+    """Return what `_paired` was given."""
+    return x.unflatten(-1, (-1, 2)).mT.flatten(-2)
 
-    def back(self, x: Tensor) -> Tensor:
-        """Return a sum over other tokens of rotated vectors as this token's row meets it: turned by -angle."""
-        return x * self.cos_TD - _quarter(x) * self.sin_TD
+
+def _pairs(x: Tensor) -> Tensor:
+    """View paired vectors [..., D] as complex numbers [..., E]."""
+    return torch.view_as_complex(x.unflatten(-1, (-1, 2)))
+
+
+def _dimensions(z: Tensor) -> Tensor:
+    """View complex numbers [..., E] as paired vectors [..., D]."""
+    return torch.view_as_real(z).flatten(-2)
 
 
 def _quarter(x: Tensor) -> Tensor:
     """Return vectors whose rotary pairs are turned by 90 degrees: (-second, first)."""
-    first, second = x.chunk(2, -1)
-    return torch.cat((-second, first), -1)
+    return _dimensions(_pairs(x) * 1j)
+
+
+class _Turn(NamedTuple):
+    """The rotation of each token's rotary pairs."""
+
+    turn_TE: Tensor
+    """e^(i angle), complex."""
+    cos_sin_T2D: Tensor
+    """Cosine and sine of each dimension's angle."""
+
+    @classmethod
+    def by(cls, cos_TD: Tensor, sin_TD: Tensor) -> _Turn:
+        """Return the rotation of a model's rotary embedding, whose two halves hold the same angles."""
+        cos_sin_T2D = _paired(torch.stack((cos_TD, sin_TD), 1))
+        return cls(torch.complex(*cos_sin_T2D[..., ::2].unbind(1)), cos_sin_T2D)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return _dimensions(_pairs(x) * self.turn_TE)
+
+    def back(self, x: Tensor) -> Tensor:
+        """Return a sum over other tokens of rotated vectors as this token's row meets it: turned by -angle."""
+        return _dimensions(_pairs(x) * self.turn_TE.conj().resolve_conj())
+
+    def spread(self, x: Tensor) -> Tensor:
+        """Return what each dimension adds to its own rotated dimension and to its pair's, [P, T, 2 D]."""
+        return (x[:, :, None] * self.cos_sin_T2D).flatten(2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +169,7 @@ class _Heads:
 
     q_PTD: Tensor
     k_PTD: Tensor
-    """Before the rotation, after the norm."""
+    """Before the rotation, after the norm; all dimensions paired."""
     turned_q_PTD: Tensor
     turned_k_PTD: Tensor
     """After the rotation."""
@@ -151,8 +183,10 @@ class _Heads:
         growth_q = growth_k = None
         if norms is not None:
             (q_PTD, growth_q), (k_PTD, growth_k) = norms[0](q_PTD), norms[1](k_PTD)
+        q_PTD, k_PTD = _paired(q_PTD), _paired(k_PTD)
         return cls(q_PTD=q_PTD, k_PTD=k_PTD, turned_q_PTD=turn(q_PTD), turned_k_PTD=turn(k_PTD), turn=turn,
-                   growth_q_PTD=growth_q, growth_k_PTD=growth_k)
+                   growth_q_PTD=None if growth_q is None else _paired(growth_q),
+                   growth_k_PTD=None if growth_k is None else _paired(growth_k))
 
     def products(self) -> Tensor:
         """Return the logits before they are scaled and hidden, [P, I, J]."""
@@ -199,7 +233,7 @@ class _Removal(NamedTuple):
 
 def _removals(heads: _Heads) -> tuple[_Removal, _Removal, _Removal]:
     """Return what q rows, k rows and the released code's indices take away."""
-    cos_TD, sin_TD = heads.turn
+    cos_TD, sin_TD = heads.turn.cos_sin_T2D.unbind(1)
     q, k, query, key = heads.q_PTD, heads.k_PTD, heads.turned_q_PTD, heads.turned_k_PTD
     unscaled_key = key * key.shape[2] ** 0.5
     return (
@@ -207,6 +241,10 @@ def _removals(heads: _Heads) -> tuple[_Removal, _Removal, _Removal]:
         _Removal(((query, k * cos_TD), (-_quarter(query), k * sin_TD)), growth_j=heads.growth_k_PTD),
         _Removal(((query, unscaled_key),)),
     )
+
+
+_Moments = tuple[Tensor, Tensor, Tensor]
+"""Mean m_i, weighted sum e_i and second moment of what each row takes away, [P, T, D]."""
 
 
 def _first_order(heads: _Heads, hidden_IJ: Tensor, counted_T: Tensor, limit: int) -> tuple[Tensor, ...]:
@@ -224,24 +262,33 @@ def _first_order(heads: _Heads, hidden_IJ: Tensor, counted_T: Tensor, limit: int
     a_PIJ = torch.add(hidden_IJ, products_PIJ, alpha=d_head**-0.5).softmax(2).mul_(counted_T[:, None])
     b_PIJ = a_PIJ.square()
     b_sum = b_PIJ.sum(2, keepdim=True)
-    rows_k = torch.cat((k * turn.cos_TD, k * turn.sin_TD), 2)
+    rows_k = turn.spread(k)
     a_cos, a_sin = (a_PIJ @ rows_k).chunk(2, 2)
     b_cos, b_sin, b_key2 = (b_PIJ @ torch.cat((rows_k, _second_powers(key)), 2)).split((d_head, d_head, 3 * d_head // 2), 2)
     a_key, b_key = a_cos + _quarter(a_sin), b_cos + _quarter(b_sin)
     quarter_query = _quarter(query)
-    # mean m_i, weighted sum e_i and second moment of the products that each row takes away
-    of_q: tuple[Tensor, ...] = (q * turn.back(a_key), q * turn.back(b_key), q.square() * _turned_back(b_key2, turn))
-    of_k: tuple[Tensor, ...] = (query * a_cos - quarter_query * a_sin, query * b_cos - quarter_query * b_sin,
-            k.square() * _turned_back(b_PIJ.mT @ _second_powers(query), turn))
-    of_own = (query * a_key, query * b_key, query.square() * b_key2[..., :d_head])
+    # those of q rows, and of the released code's indices, are still to be multiplied by the row itself
+    of_q: _Moments = (turn.back(a_key), turn.back(b_key), _moments(b_key2, turn))
+    of_k: _Moments = (torch.addcmul(query * a_cos, quarter_query, a_sin, value=-1),
+                                torch.addcmul(query * b_cos, quarter_query, b_sin, value=-1),
+                                k.square() * _moments(b_PIJ.mT @ _second_powers(query), turn))
+    own = _square_change(a_key, b_key, _moments(b_key2), b_sum).mul_(query).mul_(query)
     if heads.growth_q_PTD is not None:
         of_q, of_k = _with_growth(heads, a_PIJ, b_PIJ, products_PIJ, of_q)
-    squares = [(second + mean * (mean * b_sum - 2 * weighted)).sum(1) for mean, weighted, second in (of_q, of_k, of_own)]
-    return squares[0] / d_head, squares[1] / d_head, squares[2]  # the released score does not scale its products
+        squares_q = _square_change(*of_q, b_sum)
+    else:
+        squares_q = _square_change(*of_q, b_sum).mul_(q).mul_(q)
+    squares_k = _square_change(*of_k, b_sum)
+    return squares_q.sum(1) / d_head, squares_k.sum(1) / d_head, own.sum(1)  # the released score does not scale its products
+
+
+def _square_change(mean: Tensor, weighted: Tensor, second: Tensor, b_sum: Tensor) -> Tensor:
+    """Return second - 2 mean weighted + mean^2 b_sum, each query token's part of ||dA||^2, [P, T, D]."""
+    return torch.addcmul(second, mean, torch.addcmul(weighted, mean, b_sum, value=-0.5), value=-2)
 
 
 def _with_growth(heads: _Heads, a_PIJ: Tensor, b_PIJ: Tensor, products_PIJ: Tensor,
-                 of_q: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+                 of_q: _Moments) -> tuple[_Moments, _Moments]:
     """Return the moments of q rows and of k rows of heads whose other dimensions grow when a row is removed.
 
     A row then takes away x D - (x - 1) L: its own products D times the growth x, less the growth of all products L.
@@ -250,22 +297,22 @@ def _with_growth(heads: _Heads, a_PIJ: Tensor, b_PIJ: Tensor, products_PIJ: Tens
         heads: with growth.
         a_PIJ, b_PIJ: probabilities and their squares, 0 where a token does not count.
         products_PIJ: L.
-        of_q: mean, weighted sum and second moment of D alone, of q rows.
+        of_q: mean, weighted sum and second moment of D alone, of q rows, before they are multiplied by the row.
     """
     assert heads.growth_q_PTD is not None
     assert heads.growth_k_PTD is not None
-    x_q, x_k, turn, query = heads.growth_q_PTD, heads.growth_k_PTD, heads.turn, heads.turned_q_PTD
+    q, x_q, x_k, turn, query = heads.q_PTD, heads.growth_q_PTD, heads.growth_k_PTD, heads.turn, heads.turned_q_PTD
     y_q, y_k = x_q - 1, x_k - 1
     al_PIJ, bl_PIJ = a_PIJ * products_PIJ, b_PIJ * products_PIJ
     bll_PIJ = bl_PIJ * products_PIJ
-    mean, weighted, second = of_q
-    crossed_q = heads.q_PTD * turn.back(bl_PIJ @ heads.turned_k_PTD)
+    mean, weighted, second = q * of_q[0], q * of_q[1], q.square() * of_q[2]
+    crossed_q = q * turn.back(bl_PIJ @ heads.turned_k_PTD)
     grown_q = (x_q * mean - y_q * al_PIJ.sum(2, keepdim=True), x_q * weighted - y_q * bl_PIJ.sum(2, keepdim=True),
                x_q.square() * second - 2 * x_q * y_q * crossed_q + y_q.square() * bll_PIJ.sum(2, keepdim=True))
     k, quarter_query = x_k * heads.k_PTD, _quarter(query)
-    rows_k = torch.cat((k * turn.cos_TD, k * turn.sin_TD), 2)
+    rows_k = turn.spread(k)
     (a_cos, a_sin), (b_cos, b_sin) = ((p_PIJ @ rows_k).chunk(2, 2) for p_PIJ in (a_PIJ, b_PIJ))
-    second = k.square() * _turned_back(b_PIJ.mT @ _second_powers(query), turn)
+    second = k.square() * _moments(b_PIJ.mT @ _second_powers(query), turn)
     crossed_k = k * turn.back(bl_PIJ.mT @ query)
     grown_k = (query * a_cos - quarter_query * a_sin - al_PIJ @ y_k, query * b_cos - quarter_query * b_sin - bl_PIJ @ y_k,
                second - 2 * y_k * crossed_k + y_k.square() * bll_PIJ.sum(1)[..., None])
@@ -273,21 +320,22 @@ def _with_growth(heads: _Heads, a_PIJ: Tensor, b_PIJ: Tensor, products_PIJ: Tens
 
 
 def _second_powers(x: Tensor) -> Tensor:
-    """Return the squares of vectors and the products of their rotary pairs, [..., D + E]."""
-    first, second = x.chunk(2, -1)
-    return torch.cat((x.square(), first * second), -1)
+    """Return z^2 and |z|^2 of the rotary pairs z of vectors, [..., D + E]."""
+    z = _pairs(x)
+    return torch.cat((_dimensions(z * z), z.real.square() + z.imag.square()), -1)
 
 
-def _turned_back(moments: Tensor, turn: _Turn) -> Tensor:
-    """Return second moments after each token turns the vectors back by its angle, [P, T, D].
+def _moments(sums: Tensor, turn: _Turn | None = None) -> Tensor:
+    """Return the second moments of the dimensions, [P, T, D], after each token turns the vectors back by its angle.
+
+    The two dimensions of a pair have the moments (|z|^2 + Re z^2) / 2 and (|z|^2 - Re z^2) / 2.
 
     Args:
-        moments: sums of `_second_powers`, [P, T, D + E].
-        turn: the angles.
+        sums: of `_second_powers`, [P, T, D + E].
+        turn: the angles; None turns nothing.
     """
-    d_pair = moments.shape[2] // 3
-    squares, crossed = moments[..., : 2 * d_pair], moments[..., 2 * d_pair :]
-    swapped = torch.cat((squares[..., d_pair:], squares[..., :d_pair]), -1)
-    twice_sin_cos = 2 * (turn.cos_TD * turn.sin_TD)[:, :d_pair]
-    own = squares * turn.cos_TD.square() + swapped * turn.sin_TD.square()
-    return own + torch.cat((crossed * twice_sin_cos, -crossed * twice_sin_cos), -1)
+    d_pair = sums.shape[2] // 3
+    square_PTE, absolute_PTE = _pairs(sums[..., : 2 * d_pair]), sums[..., 2 * d_pair :]
+    if turn is not None:
+        square_PTE = square_PTE * turn.turn_TE.square().conj()
+    return _dimensions(torch.complex(absolute_PTE + square_PTE.real, absolute_PTE - square_PTE.real)).div_(2)

@@ -100,7 +100,7 @@ def random_heads(normed, num_heads=3, num_tokens=12, d_head=8):
     angles = torch.arange(num_tokens, dtype=torch.float64)[:, None] * torch.rand(d_head // 2, generator=generator)
     angles = torch.cat((angles, angles), 1)
     norm = HeadNorm(weight_D=1 + torch.rand(d_head, generator=generator, dtype=torch.float64), eps=1e-6)
-    return _Heads.of(q, k, (norm, norm) if normed else None, _Turn(angles.cos(), angles.sin()))
+    return _Heads.of(q, k, (norm, norm) if normed else None, _Turn.by(angles.cos(), angles.sin()))
 
 
 def linearised(heads, hidden_IJ, kind):
