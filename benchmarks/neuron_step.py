@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from benchmarks.side_by_side import Result, arguments, conclude, medians
@@ -182,8 +183,13 @@ def rows(seconds: dict[str, float], arms: dict[str, Arm]) -> list[Result]:
     ]
 
 
-def one_by_one(preset: Preset, rounds: int, device: torch.device) -> dict[str, object]:
-    """Return what each arm reaches alone on a GPU, whose memory does not hold all arms at once; None where it does not fit."""
+def one_by_one(preset: Preset, rounds: int, device: torch.device, peak_tflops: float) -> dict[str, object]:
+    """Return what each arm reaches alone on a GPU, whose memory does not hold all arms at once; None where it does not fit.
+
+    Args:
+        preset, rounds, device: as everywhere.
+        peak_tflops: the device's dense matrix products in the preset's type, 10^12 FLOP/s; 0: no share is given.
+    """
     found: dict[str, object] = {}
     for kind in KINDS:
         try:
@@ -191,8 +197,13 @@ def one_by_one(preset: Preset, rounds: int, device: torch.device) -> dict[str, o
                 torch.cuda.reset_peak_memory_stats()
                 weights = torch.cuda.memory_allocated()
                 seconds = medians({kind: one.step}, rounds, device)[kind]
+                peak_gib = (torch.cuda.max_memory_allocated() - weights) / 2**30
+                with FlopCounterMode(display=False) as counter:
+                    one.step()
+                tflops = counter.get_total_flops() / seconds / 1e12
                 found[kind] = {"tokens_per_s": preset.sequences * preset.tokens / seconds, "seconds": seconds,
-                               "peak_gib_above_weights": (torch.cuda.max_memory_allocated() - weights) / 2**30}
+                               "tflops": tflops, "share_of_peak": tflops / peak_tflops if peak_tflops else None,
+                               "peak_gib_above_weights": peak_gib}
         except torch.cuda.OutOfMemoryError:
             found[kind] = None
         gc.collect()
@@ -203,11 +214,13 @@ def one_by_one(preset: Preset, rounds: int, device: torch.device) -> dict[str, o
 
 def main() -> None:
     """Run the benchmark from the command line."""
-    options = arguments(__doc__ or "", *PRESETS).parse_args()
+    parser = arguments(__doc__ or "", *PRESETS)
+    parser.add_argument("--peak-tflops", type=float, default=0.0, help="of the GPU in the preset's type, dense; such as 989")
+    options = parser.parse_args()
     device, preset = torch.device(options.device), PRESETS[options.preset]
     torch.set_num_threads(options.threads)
     if options.preset != "small":
-        found = one_by_one(preset, options.rounds, device)
+        found = one_by_one(preset, options.rounds, device, options.peak_tflops)
         conclude("neuron_step", [], {"preset": options.preset, "arms": found}, device, options.check)
         return
     seconds, arms = side_by_side(preset, options.rounds, device)

@@ -15,7 +15,7 @@ product.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,6 +27,10 @@ CPU_CHUNK_VALUES = 1 << 18
 """1 MiB of float32 stays in a core's cache, far below the probabilities of all heads together."""
 ACCELERATOR_CHUNK_VALUES = 1 << 25
 """128 MiB of float32 fill an accelerator."""
+CPU_QUERY_TOKENS = 128
+"""Query tokens treated together see no key after the last of them, so that half of a long window is never computed."""
+ACCELERATOR_QUERY_TOKENS = 1024
+"""The same where a small product would not fill the device."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,18 +91,23 @@ def attention_importance(
     q_BHTD, k_BGTD = (wide(x).unflatten(2, (-1, d_head)).transpose(1, 2) for x in (q_BTF, k_BTF))
     num_rep = q_BHTD.shape[1] // k_BGTD.shape[1]
     score = _exact if mode == "exact" else _first_order
-    limit = CPU_CHUNK_VALUES if q_BTF.device.type == "cpu" else ACCELERATOR_CHUNK_VALUES
-    step = max(1, limit // q_BTF.shape[1] ** 2)
+    on_cpu, num_tokens = q_BTF.device.type == "cpu", q_BTF.shape[1]
+    limit = CPU_CHUNK_VALUES if on_cpu else ACCELERATOR_CHUNK_VALUES
+    block = min(num_tokens, CPU_QUERY_TOKENS if on_cpu else ACCELERATOR_QUERY_TOKENS)
+    step = max(1, limit // (block * num_tokens))
     rows: list[tuple[Tensor, ...]] = []
     for window, (q_HTD, k_GTD) in enumerate(zip(q_BHTD, k_BGTD, strict=True)):
         k_HTD = k_GTD.repeat_interleave(num_rep, 0)
         turn = _Turn.by(wide(cos_BTD[window]), wide(sin_BTD[window]))
         hidden_IJ = _hidden(segment_BT[window], q_HTD.dtype)
-        parts = [
-            score(_Heads.of(q, k, norms, turn), hidden_IJ, counted_BT[window], limit)
-            for q, k in zip(q_HTD.split(step), k_HTD.split(step), strict=True)
-        ]
-        rows.append(tuple(torch.cat(squares) for squares in zip(*parts, strict=True)))
+        heads = [_Heads.of(q, k, norms, turn) for q, k in zip(q_HTD.split(step), k_HTD.split(step), strict=True)]
+        sums: list[tuple[Tensor, ...]] = []  # one per block of query tokens; squares over tokens add
+        for start in range(0, num_tokens, block):
+            stop = min(start + block, num_tokens)
+            parts = [score(some.queries(start, stop), hidden_IJ[start:stop, :stop], counted_BT[window, start:stop], limit)
+                     for some in heads]
+            sums.append(tuple(torch.cat(squares) for squares in zip(*parts, strict=True)))
+        rows.append(tuple(sum(squares[1:], squares[0]) for squares in zip(*sums, strict=True)))
     q_BHD, k_BHD, released_BHD = (_unpaired(torch.stack(squares)).clamp_min(0) for squares in zip(*rows, strict=True))
     k_BGD = k_BHD.unflatten(1, (-1, num_rep)).sum(2)
     return AttentionScores(q_BHD.sqrt_().flatten(1), k_BGD.sqrt_().flatten(1), released_BHD.flatten(1))
@@ -173,7 +182,8 @@ class _Heads:
     turned_q_PTD: Tensor
     turned_k_PTD: Tensor
     """After the rotation."""
-    turn: _Turn
+    turn_q: _Turn
+    turn_k: _Turn
     growth_q_PTD: Tensor | None
     growth_k_PTD: Tensor | None
     """By how much the head's other dimensions grow when a row is removed; None without a norm: by 1."""
@@ -184,9 +194,20 @@ class _Heads:
         if norms is not None:
             (q_PTD, growth_q), (k_PTD, growth_k) = norms[0](q_PTD), norms[1](k_PTD)
         q_PTD, k_PTD = _paired(q_PTD), _paired(k_PTD)
-        return cls(q_PTD=q_PTD, k_PTD=k_PTD, turned_q_PTD=turn(q_PTD), turned_k_PTD=turn(k_PTD), turn=turn,
+        return cls(q_PTD=q_PTD, k_PTD=k_PTD, turned_q_PTD=turn(q_PTD), turned_k_PTD=turn(k_PTD), turn_q=turn, turn_k=turn,
                    growth_q_PTD=None if growth_q is None else _paired(growth_q),
                    growth_k_PTD=None if growth_k is None else _paired(growth_k))
+
+    def queries(self, start: int, stop: int) -> _Heads:
+        """Return some query tokens with the keys that they may see."""
+        def cut(x_PTD: Tensor | None, first: int) -> Any:
+            return None if x_PTD is None else x_PTD[:, first:stop]
+
+        return _Heads(
+            q_PTD=cut(self.q_PTD, start), turned_q_PTD=cut(self.turned_q_PTD, start),
+            growth_q_PTD=cut(self.growth_q_PTD, start), turn_q=_Turn(*(x[start:stop] for x in self.turn_q)),
+            k_PTD=cut(self.k_PTD, 0), turned_k_PTD=cut(self.turned_k_PTD, 0),
+            growth_k_PTD=cut(self.growth_k_PTD, 0), turn_k=_Turn(*(x[:stop] for x in self.turn_k)))
 
     def products(self) -> Tensor:
         """Return the logits before they are scaled and hidden, [P, I, J]."""
@@ -195,14 +216,14 @@ class _Heads:
 
 def _exact(heads: _Heads, hidden_IJ: Tensor, counted_T: Tensor, limit: int) -> tuple[Tensor, ...]:
     """Return Imp^2 of q rows, of k rows and the released score, each [P, D]: softmax again without each row."""
-    num_heads, num_tokens, d_head = heads.q_PTD.shape
+    num_heads, num_queries, d_head = heads.q_PTD.shape
     products_PIJ, scale = heads.products(), d_head**-0.5
     a_PIJ = torch.add(hidden_IJ, products_PIJ, alpha=scale).softmax(2)
     removals = _removals(heads)
-    step = max(1, limit // (d_head * num_tokens))
+    step = max(1, limit // (d_head * heads.k_PTD.shape[1]))
     squares_KPD = heads.q_PTD.new_zeros(len(removals), num_heads, d_head)
     for p in range(num_heads):
-        for rows in torch.arange(num_tokens, device=heads.q_PTD.device).split(step):
+        for rows in torch.arange(num_queries, device=heads.q_PTD.device).split(step):
             for square_D, removal in zip(squares_KPD[:, p], removals, strict=True):
                 logits_CDJ = removal.kept(products_PIJ, p, rows).mul_(scale).add_(hidden_IJ[rows, None])
                 change_CDJ = logits_CDJ.softmax(2).sub_(a_PIJ[p, rows, None])
@@ -233,18 +254,19 @@ class _Removal(NamedTuple):
 
 def _removals(heads: _Heads) -> tuple[_Removal, _Removal, _Removal]:
     """Return what q rows, k rows and the released code's indices take away."""
-    cos_TD, sin_TD = heads.turn.cos_sin_T2D.unbind(1)
+    (cos_q, sin_q), (cos_k, sin_k) = heads.turn_q.cos_sin_T2D.unbind(1), heads.turn_k.cos_sin_T2D.unbind(1)
     q, k, query, key = heads.q_PTD, heads.k_PTD, heads.turned_q_PTD, heads.turned_k_PTD
     unscaled_key = key * key.shape[2] ** 0.5
     return (
-        _Removal(((q * cos_TD, key), (-q * sin_TD, _quarter(key))), growth_i=heads.growth_q_PTD),
-        _Removal(((query, k * cos_TD), (-_quarter(query), k * sin_TD)), growth_j=heads.growth_k_PTD),
+        _Removal(((q * cos_q, key), (-q * sin_q, _quarter(key))), growth_i=heads.growth_q_PTD),
+        _Removal(((query, k * cos_k), (-_quarter(query), k * sin_k)), growth_j=heads.growth_k_PTD),
         _Removal(((query, unscaled_key),)),
     )
 
 
 _Moments = tuple[Tensor, Tensor, Tensor]
-"""Mean m_i, weighted sum e_i and second moment of what each row takes away, [P, T, D]."""
+"""Mean m_i, weighted sum e_i and second moment of what each row takes away, [P, I, D]; the second moment of k rows is
+[P, J, D]."""
 
 
 def _first_order(heads: _Heads, hidden_IJ: Tensor, counted_T: Tensor, limit: int) -> tuple[Tensor, ...]:
@@ -256,35 +278,40 @@ def _first_order(heads: _Heads, hidden_IJ: Tensor, counted_T: Tensor, limit: int
     j is a product of A or B with a [T, D] matrix, and no [T, T, D] is ever formed. Under a norm, delta is that of the
     row times the others' growth x, less (x - 1) times the logits.
     """
-    q, k, query, key, turn = heads.q_PTD, heads.k_PTD, heads.turned_q_PTD, heads.turned_k_PTD, heads.turn
+    q, k, query, key = heads.q_PTD, heads.k_PTD, heads.turned_q_PTD, heads.turned_k_PTD
     d_head = q.shape[2]
     products_PIJ = heads.products()
     a_PIJ = torch.add(hidden_IJ, products_PIJ, alpha=d_head**-0.5).softmax(2).mul_(counted_T[:, None])
     b_PIJ = a_PIJ.square()
     b_sum = b_PIJ.sum(2, keepdim=True)
-    rows_k = turn.spread(k)
+    rows_k = heads.turn_k.spread(k)
     a_cos, a_sin = (a_PIJ @ rows_k).chunk(2, 2)
     b_cos, b_sin, b_key2 = (b_PIJ @ torch.cat((rows_k, _second_powers(key)), 2)).split((d_head, d_head, 3 * d_head // 2), 2)
     a_key, b_key = a_cos + _quarter(a_sin), b_cos + _quarter(b_sin)
     quarter_query = _quarter(query)
     # those of q rows, and of the released code's indices, are still to be multiplied by the row itself
-    of_q: _Moments = (turn.back(a_key), turn.back(b_key), _moments(b_key2, turn))
+    of_q: _Moments = (heads.turn_q.back(a_key), heads.turn_q.back(b_key), _moments(b_key2, heads.turn_q))
     of_k: _Moments = (torch.addcmul(query * a_cos, quarter_query, a_sin, value=-1),
                                 torch.addcmul(query * b_cos, quarter_query, b_sin, value=-1),
-                                k.square() * _moments(b_PIJ.mT @ _second_powers(query), turn))
+                                k.square() * _moments(b_PIJ.mT @ _second_powers(query), heads.turn_k))
     own = _square_change(a_key, b_key, _moments(b_key2), b_sum).mul_(query).mul_(query)
     if heads.growth_q_PTD is not None:
         of_q, of_k = _with_growth(heads, a_PIJ, b_PIJ, products_PIJ, of_q)
         squares_q = _square_change(*of_q, b_sum)
     else:
         squares_q = _square_change(*of_q, b_sum).mul_(q).mul_(q)
-    squares_k = _square_change(*of_k, b_sum)
-    return squares_q.sum(1) / d_head, squares_k.sum(1) / d_head, own.sum(1)  # the released score does not scale its products
+    mean, weighted, second = of_k
+    squares_k = second.sum(1) - 2 * (mean * _residual(mean, weighted, b_sum)).sum(1)
+    return squares_q.sum(1) / d_head, squares_k / d_head, own.sum(1)  # the released score does not scale its products
 
 
 def _square_change(mean: Tensor, weighted: Tensor, second: Tensor, b_sum: Tensor) -> Tensor:
-    """Return second - 2 mean weighted + mean^2 b_sum, each query token's part of ||dA||^2, [P, T, D]."""
-    return torch.addcmul(second, mean, torch.addcmul(weighted, mean, b_sum, value=-0.5), value=-2)
+    """Return second - 2 mean weighted + mean^2 b_sum, each query token's part of ||dA||^2, [P, I, D]."""
+    return torch.addcmul(second, mean, _residual(mean, weighted, b_sum), value=-2)
+
+
+def _residual(mean: Tensor, weighted: Tensor, b_sum: Tensor) -> Tensor:
+    return torch.addcmul(weighted, mean, b_sum, value=-0.5)
 
 
 def _with_growth(heads: _Heads, a_PIJ: Tensor, b_PIJ: Tensor, products_PIJ: Tensor,
@@ -301,19 +328,19 @@ def _with_growth(heads: _Heads, a_PIJ: Tensor, b_PIJ: Tensor, products_PIJ: Tens
     """
     assert heads.growth_q_PTD is not None
     assert heads.growth_k_PTD is not None
-    q, x_q, x_k, turn, query = heads.q_PTD, heads.growth_q_PTD, heads.growth_k_PTD, heads.turn, heads.turned_q_PTD
+    q, x_q, x_k, query = heads.q_PTD, heads.growth_q_PTD, heads.growth_k_PTD, heads.turned_q_PTD
     y_q, y_k = x_q - 1, x_k - 1
     al_PIJ, bl_PIJ = a_PIJ * products_PIJ, b_PIJ * products_PIJ
     bll_PIJ = bl_PIJ * products_PIJ
     mean, weighted, second = q * of_q[0], q * of_q[1], q.square() * of_q[2]
-    crossed_q = q * turn.back(bl_PIJ @ heads.turned_k_PTD)
+    crossed_q = q * heads.turn_q.back(bl_PIJ @ heads.turned_k_PTD)
     grown_q = (x_q * mean - y_q * al_PIJ.sum(2, keepdim=True), x_q * weighted - y_q * bl_PIJ.sum(2, keepdim=True),
                x_q.square() * second - 2 * x_q * y_q * crossed_q + y_q.square() * bll_PIJ.sum(2, keepdim=True))
     k, quarter_query = x_k * heads.k_PTD, _quarter(query)
-    rows_k = turn.spread(k)
+    rows_k = heads.turn_k.spread(k)
     (a_cos, a_sin), (b_cos, b_sin) = ((p_PIJ @ rows_k).chunk(2, 2) for p_PIJ in (a_PIJ, b_PIJ))
-    second = k.square() * _moments(b_PIJ.mT @ _second_powers(query), turn)
-    crossed_k = k * turn.back(bl_PIJ.mT @ query)
+    second = k.square() * _moments(b_PIJ.mT @ _second_powers(query), heads.turn_k)
+    crossed_k = k * heads.turn_k.back(bl_PIJ.mT @ query)
     grown_k = (query * a_cos - quarter_query * a_sin - al_PIJ @ y_k, query * b_cos - quarter_query * b_sin - bl_PIJ @ y_k,
                second - 2 * y_k * crossed_k + y_k.square() * bll_PIJ.sum(1)[..., None])
     return grown_q, grown_k

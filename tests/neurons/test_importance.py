@@ -84,11 +84,13 @@ def test_the_released_score_takes_away_the_rotated_rows_own_product_unscaled():
     torch.testing.assert_close(_exact(heads, hidden, ones, 1 << 18)[2], expected)
 
 
-def test_chunking_of_attention_probabilities_changes_nothing(monkeypatch):
-    model, windows = make_model().double(), windows_of(3)
+@pytest.mark.parametrize("family", ["qwen2", "qwen3"])
+def test_chunking_of_attention_probabilities_changes_nothing(monkeypatch, family):
+    model, windows = make_model(family=family).double(), windows_of(3)
     whole = measured(model, windows)
     exact = measured(model, windows, query_key="exact")
     monkeypatch.setattr("sea_ray.neurons.attention_importance.CPU_CHUNK_VALUES", 3 * TOKENS**2)
+    monkeypatch.setattr("sea_ray.neurons.attention_importance.CPU_QUERY_TOKENS", TOKENS // 2 - 1)
     for mode, expected in (("first_order", whole), ("exact", exact)):
         for site, importance in measured(model, windows, query_key=mode).items():
             np.testing.assert_allclose(importance, expected[site], rtol=1e-12)
@@ -117,7 +119,7 @@ def linearised(heads, hidden_IJ, kind):
             growth = heads.growth_q_PTD if kind == "q" else heads.growth_k_PTD
             rest = own if growth is None else own * growth[..., row, None]
             rest = torch.where(torch.arange(d_head) == row, 0, rest)
-            q, k = (heads.turn(rest), heads.turned_k_PTD) if kind == "q" else (heads.turned_q_PTD, heads.turn(rest))
+            q, k = (heads.turn_q(rest), heads.turned_k_PTD) if kind == "q" else (heads.turned_q_PTD, heads.turn_k(rest))
             delta = (products - q @ k.mT) * scale
         mean = (a_PIJ * delta).sum(2, keepdim=True)
         squares[:, row] = (a_PIJ * (delta - mean)).square().sum((1, 2))
