@@ -29,7 +29,7 @@ from sea_ray.stages.configs import (
 from sea_ray.training.config import PolicyControl, PolicyKind, TrainPolicy
 
 VERSIONS: dict[str, int] = {
-    "corpus": 2, "base": 2, "detection": 2, "neurons": 1, "continued_pretraining": 1, "merged": 1,
+    "corpus": 3, "base": 2, "detection": 2, "neurons": 1, "continued_pretraining": 1, "merged": 1,
     "conversations": 2, "sft": 2, "evaluation": 2, "gate": 1,
 }
 

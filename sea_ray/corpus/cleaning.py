@@ -38,6 +38,11 @@ def clean(text: str) -> str:
     return _BLANK_LINES.sub("\n\n", text).strip()
 
 
+def folded(text: str) -> str:
+    """Return a text without what near-equal documents differ in: case, white space, zero-width characters, letter forms."""
+    return _IGNORED_IN_KEY.sub("", unicodedata.normalize("NFKC", text).casefold())
+
+
 def text_key(text: str, seed: int = 0) -> bytes:
     """Return 16 bytes that are equal for documents which differ in case, white space or zero-width characters only.
 
@@ -45,5 +50,4 @@ def text_key(text: str, seed: int = 0) -> bytes:
         text: document.
         seed: another seed gives unrelated keys.
     """
-    folded = _IGNORED_IN_KEY.sub("", unicodedata.normalize("NFKC", text).casefold())
-    return hashlib.blake2b(folded.encode(), digest_size=16, salt=seed.to_bytes(8, "little", signed=True)).digest()
+    return hashlib.blake2b(folded(text).encode(), digest_size=16, salt=seed.to_bytes(8, "little", signed=True)).digest()

@@ -83,8 +83,14 @@ class CorpusConfig:
     """Shorter documents (after cleaning) are dropped."""
     deduplicate: bool = True
     """Drop documents whose text was seen before in the language, ignoring case, spaces and zero-width characters."""
+    near_duplicate_jaccard: float = 0.7
+    """Drop a document that shares at least this part of its character shingles with an earlier one of its language; 0: keep
+    near-duplicates."""
+    zawgyi: Literal["convert", "drop"] = "convert"
+    """What happens to Burmese documents in Zawgyi encoding; they never stay as they are."""
     identify_language: bool = True
-    """Drop documents that are judged to be in another language; Indonesian, Malay and Javanese count as one."""
+    """Drop documents that are judged to be in another language; Javanese, which borrows from Indonesian and Malay, is taken
+    for either, and these two are parted only where their words do so clearly."""
     identify_from_characters: int = 20
     """Shorter documents are not judged: a name or a score line has no language."""
     validation_frac: float = 0.02
@@ -104,6 +110,8 @@ class CorpusConfig:
         for name in ("max_documents_per_language", "min_characters", "identify_from_characters"):
             if getattr(self, name) < 0:
                 raise ConfigError(name, f"{getattr(self, name)} is negative; 0 switches it off")
+        if not 0 <= self.near_duplicate_jaccard <= 1:
+            raise ConfigError("near_duplicate_jaccard", f"{self.near_duplicate_jaccard} is outside [0, 1]; 0 switches it off")
         for name in ("validation_frac", "test_frac"):
             if not 0 < getattr(self, name) < 0.5:
                 raise ConfigError(name, f"{getattr(self, name)} must lie between 0 and 0.5; both parts are used")

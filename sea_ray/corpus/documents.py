@@ -20,12 +20,14 @@ class FunnelRow:
 
     language: str
     step: str
-    """read, clean, deduplicate or identify, in this order; "read" takes bad rows."""
+    """read, zawgyi, clean, deduplicate, near_deduplicate or identify, in this order; "read" takes bad rows."""
     documents_in: int
     documents_out: int
     bytes_in: int
     """UTF-8 bytes, counted before the step."""
     bytes_out: int
+    documents_changed: int = 0
+    """Documents that go on with another text."""
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,15 @@ from sea_ray.corpus.cleaning import clean, text_key
 from sea_ray.corpus.config import CorpusConfig
 from sea_ray.corpus.documents import SPLITS, Documents, FunnelRow
 from sea_ray.corpus.identification import is_language
+from sea_ray.corpus.near_duplicates import NearDuplicates
 from sea_ray.corpus.reading import BadRow
 from sea_ray.corpus.sources import read_language
+from sea_ray.corpus.zawgyi import is_zawgyi, to_unicode
 from sea_ray.demo import Split, World
 from sea_ray.errors import DataError
 from sea_ray.tracking import NullTracker, Tracker
 
-STEPS = ("read", "clean", "deduplicate", "identify")
+STEPS = ("read", "zawgyi", "clean", "deduplicate", "near_deduplicate", "identify")
 """Names of the steps, in their order."""
 Step = Callable[[str], str | None]
 """A step of the pipeline: a document -> the document as it goes on, or None if it ends here."""
@@ -54,8 +56,9 @@ class _Funnel:
     language: str
     counts: dict[str, list[int]] = field(default_factory=dict)
 
-    def count(self, step: str, bytes_in: int, bytes_out: int | None) -> None:
-        tally = self.counts.setdefault(step, [0, 0, 0, 0])
+    def count(self, step: str, bytes_in: int, bytes_out: int | None, *, changed: bool = False) -> None:
+        tally = self.counts.setdefault(step, [0, 0, 0, 0, 0])
+        tally[4] += changed
         tally[0] += 1
         tally[2] += bytes_in
         if bytes_out is not None:
@@ -64,16 +67,16 @@ class _Funnel:
 
     def through(self, name: str, step: Step, texts: Iterable[str]) -> Iterator[str]:
         """Yield what a step lets pass."""
-        self.counts.setdefault(name, [0, 0, 0, 0])
+        self.counts.setdefault(name, [0, 0, 0, 0, 0])
         for text in texts:
             kept = step(text)
-            self.count(name, _num_bytes(text), None if kept is None else _num_bytes(kept))
+            self.count(name, _num_bytes(text), None if kept is None else _num_bytes(kept), changed=kept not in (None, text))
             if kept is not None:
                 yield kept
 
     def read(self, rows: Iterable[str | BadRow]) -> Iterator[str]:
         """Yield the good rows; bad ones come here only if they are to be counted and skipped."""
-        self.counts.setdefault("read", [0, 0, 0, 0])
+        self.counts.setdefault("read", [0, 0, 0, 0, 0])
         for row in rows:
             if isinstance(row, BadRow):
                 self.count("read", row.num_bytes, None)
@@ -83,10 +86,11 @@ class _Funnel:
 
     def rows(self) -> list[FunnelRow]:
         return [
-            FunnelRow(language=self.language, step=step, documents_in=a, documents_out=b, bytes_in=c, bytes_out=d)
+            FunnelRow(language=self.language, step=step, documents_in=a, documents_out=b, bytes_in=c, bytes_out=d,
+                      documents_changed=e)
             for step in STEPS
             if step in self.counts
-            for a, b, c, d in [self.counts[step]]
+            for a, b, c, d, e in [self.counts[step]]
         ]
 
 
@@ -96,12 +100,26 @@ def _num_bytes(text: str) -> int:
 
 def _refine(config: CorpusConfig, code: str, steps: _Funnel, rows: Iterable[str | BadRow]) -> Iterator[str]:
     """Yield the documents of a language that pass all steps, as a stream."""
-    texts = steps.through("clean", _cleaner(config), steps.read(rows))
+    texts = steps.read(rows)
+    if code == "my":
+        texts = steps.through("zawgyi", _zawgyi(config), texts)  # before Unicode's composition, which means other letters
+    texts = steps.through("clean", _cleaner(config), texts)
     if config.deduplicate:
         texts = steps.through("deduplicate", _Deduplicator(), texts)
+    if config.near_duplicate_jaccard:
+        texts = steps.through("near_deduplicate", NearDuplicates(config.near_duplicate_jaccard), texts)
     if config.identify_language:
         texts = steps.through("identify", _identifier(config, code), texts)
     return texts
+
+
+def _zawgyi(config: CorpusConfig) -> Step:
+    def step(text: str) -> str | None:
+        if not is_zawgyi(text):
+            return text
+        return to_unicode(text) if config.zawgyi == "convert" else None
+
+    return step
 
 
 def _cleaner(config: CorpusConfig) -> Step:

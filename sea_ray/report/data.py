@@ -242,6 +242,8 @@ class FunnelRow:
     bytes_in: int
     """UTF-8, before the step."""
     bytes_out: int
+    documents_changed: int = 0
+    """Documents that go on with another text."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -37,9 +37,10 @@ def _funnel(data: ReportData) -> Html:
     rows = sorted(data.funnel, key=lambda row: in_order(one.language for one in data.funnel).index(row.language))
     lines = [[language_heading(row.language), cell(row.step), number(formats.count(row.documents_in)),
               number(formats.count(row.documents_out)), number(formats.count(row.documents_in - row.documents_out)),
+              number(formats.count(row.documents_changed)),
               number(formats.size(row.bytes_in)), number(formats.size(row.bytes_out))] for row in rows]
     taken = sum(row.documents_in - row.documents_out for row in rows)
-    columns = map(number_heading, ("documents in", "out", "taken out", "text in", "out"))
+    columns = map(number_heading, ("documents in", "out", "taken out", "changed", "text in", "out"))
     return details(f"Cleaning, step by step: {formats.count(taken)} documents taken out",
                    table(["Language", "step", *columns], lines, "compact"))
 

@@ -22,6 +22,7 @@ def files_config(root, **options):
         "languages": ("en", "vi"),
         "validation_frac": 0.1,
         "test_frac": 0.1,
+        "near_duplicate_jaccard": 0.0,
         "paths": {"en": (FileSource(glob="en.txt"),), "vi": (FileSource(glob="vi/*.jsonl*", field="body"),)},
     }
     return CorpusConfig(**(settings | options))
@@ -136,7 +137,8 @@ def test_datasets_library_streams_a_local_dataset_folder(root):
     (root / "dataset").mkdir()
     rows = [json.dumps({"body": SENTENCES["en"].format(i)}) for i in range(100)]
     (root / "dataset/train.jsonl").write_text("\n".join(rows))
-    options = {"languages": ("en",), "validation_frac": 0.2, "test_frac": 0.2, "max_documents_per_language": 50}
+    options = {"languages": ("en",), "validation_frac": 0.2, "test_frac": 0.2, "max_documents_per_language": 50,
+               "near_duplicate_jaccard": 0.0}
     source = HubSource(dataset=str(root / "dataset"), field="body")
     documents = gather_documents(CorpusConfig(source="hub", hub={"en": (source,)}, **options))
     assert sum(len(part) for part in documents.texts["en"].values()) == 50
