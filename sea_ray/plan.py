@@ -30,7 +30,7 @@ from sea_ray.training.config import PolicyControl, PolicyKind, TrainPolicy
 
 VERSIONS: dict[str, int] = {
     "corpus": 3, "base": 2, "detection": 2, "neurons": 1, "continued_pretraining": 1, "merged": 1,
-    "conversations": 2, "sft": 2, "evaluation": 2, "gate": 1,
+    "conversations": 3, "sft": 2, "evaluation": 2, "gate": 1,
 }
 
 
@@ -49,9 +49,10 @@ def corpus(config: ExperimentConfig) -> Stage:
     model = config.model
     scratch = model.checkpoint is None
     stage = CorpusStage(corpus=config.corpus, tokenizer=model.tokenizer if scratch else None, seed=config.seed,
-                        base_checkpoint=model.checkpoint, base_revision=model.revision)
+                        base_checkpoint=model.checkpoint, base_revision=model.revision, benchmarks=config.benchmarks)
     return Stage(kind="corpus", name="corpus", function="sea_ray.stages.corpus:build", config=stage,
-                 inputs=input_digests(config.corpus) | checkpoint_digests(model), version=VERSIONS["corpus"])
+                 inputs=input_digests(config.corpus) | checkpoint_digests(model) | benchmark_digests(config.benchmarks),
+                 version=VERSIONS["corpus"])
 
 
 def base(config: ExperimentConfig, corpus: Artifact) -> Stage:
@@ -112,11 +113,11 @@ def conversations(config: ExperimentConfig, corpus: Artifact, *, with_safety: bo
     tuning = config.sft
     data = replace(tuning.data, with_safety=with_safety)
     stage = ConversationsStage(
-        data=data, languages=config.corpus.languages, world_seed=config.corpus.demo.world_seed,
+        data=data, languages=config.corpus.languages, world_seed=config.corpus.demo.world_seed, benchmarks=config.benchmarks,
         sequence_tokens={"broad": tuning.broad.sequence_tokens, "high_quality": tuning.high_quality.sequence_tokens})
     return Stage(kind="conversations", name="conversations" if with_safety else "conversations/without_safety",
                  function="sea_ray.stages.sft:build_conversations", config=stage, parents={"corpus": corpus},
-                 inputs=sft_digests(tuning.data), version=VERSIONS["conversations"])
+                 inputs=sft_digests(tuning.data) | benchmark_digests(config.benchmarks), version=VERSIONS["conversations"])
 
 
 def sft(config: ExperimentConfig, stage: Literal["broad", "high_quality"], start: Artifact, conversations: Artifact) -> Stage:

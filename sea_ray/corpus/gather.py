@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 from sea_ray.corpus.cleaning import clean, text_key
 from sea_ray.corpus.config import CorpusConfig
@@ -17,18 +18,24 @@ from sea_ray.demo import Split, World
 from sea_ray.errors import DataError
 from sea_ray.tracking import NullTracker, Tracker
 
-STEPS = ("read", "zawgyi", "clean", "deduplicate", "near_deduplicate", "identify")
+STEPS = ("read", "zawgyi", "clean", "deduplicate", "near_deduplicate", "identify", "decontaminate")
 """Names of the steps, in their order."""
+HeldOut = Callable[[str], str | None]
+"""From a document to the passage that it shares with what nothing may be trained on, or None."""
+Refine = Callable[[Iterable["str | BadRow"]], Iterator[str]]
 Step = Callable[[str], str | None]
 """A step of the pipeline: a document -> the document as it goes on, or None if it ends here."""
 
 
-def gather_documents(config: CorpusConfig, tracker: Tracker | None = None) -> Documents:
+def gather_documents(config: CorpusConfig, tracker: Tracker | None = None,
+                     held_out: HeldOut | None = None) -> Documents:
     """Read, clean and split the text of all languages.
 
     Args:
         config: sources and rules.
         tracker: gets the documents kept per language.
+        held_out: returns the passage that a document shares with what nothing may be trained on, or None; documents that
+            share one are dropped. None: nothing is held out.
 
     Returns:
         Documents whose splits share no text; a document's split depends on its own text and the seed only.
@@ -42,7 +49,8 @@ def gather_documents(config: CorpusConfig, tracker: Tracker | None = None) -> Do
     funnel: list[FunnelRow] = []
     for code in config.languages:
         steps = _Funnel(code)
-        texts[code] = _gather_demo(config, world, code, steps) if world else _gather_read(config, code, steps)
+        refine = partial(_refine, config, code, steps, held_out)
+        texts[code] = _gather_demo(config, world, code, refine) if world else _gather_read(config, code, refine)
         funnel += steps.rows()
         _check_splits(code, texts[code], funnel[-1])
         tracker.log(None, **{f"documents/{code}": float(sum(map(len, texts[code].values())))})
@@ -98,7 +106,8 @@ def _num_bytes(text: str) -> int:
     return len(text.encode("utf-8", "surrogatepass"))  # JSON may escape half a surrogate pair; cleaning mends it
 
 
-def _refine(config: CorpusConfig, code: str, steps: _Funnel, rows: Iterable[str | BadRow]) -> Iterator[str]:
+def _refine(config: CorpusConfig, code: str, steps: _Funnel, held_out: HeldOut | None,
+            rows: Iterable[str | BadRow]) -> Iterator[str]:
     """Yield the documents of a language that pass all steps, as a stream."""
     texts = steps.read(rows)
     if code == "my":
@@ -110,6 +119,8 @@ def _refine(config: CorpusConfig, code: str, steps: _Funnel, rows: Iterable[str 
         texts = steps.through("near_deduplicate", NearDuplicates(config.near_duplicate_jaccard), texts)
     if config.identify_language:
         texts = steps.through("identify", _identifier(config, code), texts)
+    if held_out is not None:
+        texts = steps.through("decontaminate", lambda text: text if held_out(text) is None else None, texts)
     return texts
 
 
@@ -151,8 +162,8 @@ def _identifier(config: CorpusConfig, code: str) -> Step:
     return step
 
 
-def _gather_read(config: CorpusConfig, code: str, steps: _Funnel) -> dict[str, list[str]]:
-    texts = _refine(config, code, steps, read_language(config, code))
+def _gather_read(config: CorpusConfig, code: str, refine: Refine) -> dict[str, list[str]]:
+    texts = refine(read_language(config, code))
     parts: dict[str, list[str]] = {split: [] for split in SPLITS}
     for number, text in enumerate(texts, 1):
         parts[split_of(text, config)].append(text)
@@ -169,7 +180,7 @@ def split_of(text: str, config: CorpusConfig) -> str:
     return "validation" if position < config.test_frac + config.validation_frac else "train"
 
 
-def _gather_demo(config: CorpusConfig, world: World, code: str, steps: _Funnel) -> dict[str, list[str]]:
+def _gather_demo(config: CorpusConfig, world: World, code: str, refine: Refine) -> dict[str, list[str]]:
     """The world has splits of its own; all pass the same steps in one stream, so that they share no document."""
     counts: dict[Split, int] = {
         "test": config.demo.test_documents,
@@ -184,7 +195,7 @@ def _gather_demo(config: CorpusConfig, world: World, code: str, steps: _Funnel) 
             yield from world.documents(code, current, count)
 
     parts: dict[str, list[str]] = {split: [] for split in SPLITS}
-    for text in _refine(config, code, steps, rows()):
+    for text in refine(rows()):
         parts[current].append(text)  # the stream is lazy: `current` is the split of the document at hand
     return parts
 

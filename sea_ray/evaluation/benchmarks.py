@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
@@ -76,6 +77,11 @@ def read_benchmarks(benchmarks: BenchmarkConfig, config: EvaluationConfig) -> Su
         for code in config.languages:
             found[part] += _first(reader(path, code), limit)
     return Suite(**{part: tuple(items) for part, items in found.items()})
+
+
+def read_all(benchmarks: BenchmarkConfig, languages: tuple[str, ...]) -> Suite:
+    """Read every item of each benchmark in some languages."""
+    return read_benchmarks(benchmarks, EvaluationConfig(languages=languages, items=sys.maxsize, texts=sys.maxsize))
 
 
 def _first(items: Iterator[Item], limit: int) -> list[Item]:

@@ -27,6 +27,8 @@ class CorpusStage:
     base_revision: str | None = field(default=None, metadata=NOT_IDENTITY)
     """Its commit."""
     seed: int = 0
+    benchmarks: BenchmarkConfig
+    """Documents that repeat their items are left out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +81,8 @@ class ConversationsStage:
     """Stage -> tokens of a packed sequence."""
     languages: tuple[str, ...]
     world_seed: int
+    benchmarks: BenchmarkConfig
+    """Conversations that repeat their items are left out."""
 
 
 @dataclass(frozen=True, kw_only=True)

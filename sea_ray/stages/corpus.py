@@ -8,6 +8,8 @@ from typing import Any
 from sea_ray.corpus.gather import gather_documents
 from sea_ray.corpus.tokenized import TokenizedCorpus, tokenize_documents
 from sea_ray.corpus.tokenizer import train_tokenizer
+from sea_ray.evaluation.benchmarks import read_all
+from sea_ray.evaluation.contamination import Contamination, benchmark_texts
 from sea_ray.execution import StageContext
 from sea_ray.stages.configs import CorpusStage
 
@@ -15,7 +17,8 @@ from sea_ray.stages.configs import CorpusStage
 def build(context: StageContext) -> Mapping[str, Any]:
     """Write `documents/` and `tokens/`; facts: the funnel, and documents, bytes and tokens per language and split."""
     config: CorpusStage = context.config
-    documents = gather_documents(config.corpus, context.tracker)
+    held_out = Contamination(benchmark_texts(read_all(config.benchmarks, config.corpus.languages)))
+    documents = gather_documents(config.corpus, context.tracker, held_out.find if config.benchmarks.files else None)
     documents.save(context.folder / "documents")
     if config.tokenizer is not None:
         tokenizer = train_tokenizer(documents, config.tokenizer, config.seed)

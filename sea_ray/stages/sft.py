@@ -12,6 +12,8 @@ import torch
 from transformers import PreTrainedModel
 
 from sea_ray.demo import World
+from sea_ray.evaluation.benchmarks import read_all
+from sea_ray.evaluation.contamination import Contamination, benchmark_texts
 from sea_ray.execution import StageContext
 from sea_ray.languages import HIGH_RESOURCE, SEA_LANGUAGES
 from sea_ray.sft.packing import pack_sources
@@ -36,6 +38,7 @@ def build_conversations(context: StageContext) -> Mapping[str, Any]:
     config: ConversationsStage = context.config
     tokenizer = load_corpus(context).load_tokenizer()
     world = World(config.world_seed, config.languages)
+    held_out = Contamination(benchmark_texts(read_all(config.benchmarks, config.languages)))
     parts = {}
     for name, stage in zip(STAGES, config.data.stages, strict=True):
         length = config.sequence_tokens[name]
@@ -44,10 +47,13 @@ def build_conversations(context: StageContext) -> Mapping[str, Any]:
         parts[f"validation_{name}"] = (build_stage_data(judged, stage, world, split="validation"), length)
     facts = {}
     for name, (conversations, length) in parts.items():
-        packed = pack_sources(conversations, tokenizer, length)
+        clean = {code: [one for one in some if not any(held_out.find(turn.content) for turn in one.messages)]
+                 for code, some in conversations.items()}
+        packed = pack_sources(clean, tokenizer, length)
         for code, sequences in packed.sequences.items():
             sequences.save(context.folder / name / code)
         facts[name] = {"conversations": packed.num_conversations, "too_long": packed.num_too_long,
+                       "contaminated": {code: len(some) - len(clean[code]) for code, some in conversations.items()},
                        "filled": {code: packed.filled_frac(code) for code in packed.sequences}}
     return facts
 

@@ -78,6 +78,12 @@ def test_funnel_counts_what_each_step_took(root):
         assert (before.documents_out, before.bytes_out) == (after.documents_in, after.bytes_in)
 
 
+def test_documents_that_repeat_what_is_held_out_are_dropped_and_counted(root):
+    documents = gather_documents(files_config(root), held_out=lambda text: text[:3] if "number 17 " in text else None)
+    assert steps(documents, "en")["decontaminate"] == 1
+    assert not any("number 17 " in text for part in documents.texts["en"].values() for text in part)
+
+
 def test_bad_row_is_an_error_with_file_and_line_or_a_counted_skip(root):
     with (root / "vi/a.jsonl").open("a") as stream:
         stream.write('\n{"body": oops}\n')

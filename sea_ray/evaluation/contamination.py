@@ -1,0 +1,85 @@
+"""Training text that repeats a benchmark's items, found by long common passages of letters.
+
+The published way is common runs of 13 words (Brown et al. 2020, arXiv 2005.14165, appendix C). Thai, Lao, Khmer, Burmese and
+Chinese part no words, so runs are of letters, vowel signs and digits here, case, spaces and punctuation left out: 40 of them,
+which is about eight English words, or 16 where an item is mostly Chinese characters, each of which is worth more.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import regex
+
+from sea_ray.evaluation.items import Suite
+
+_OTHER = regex.compile(r"[^\p{L}\p{M}\p{N}]+")
+_HAN = regex.compile(r"\p{Han}")
+
+
+@dataclass
+class _Passages:
+    """Items, and where each of their short runs stands in them."""
+
+    run: int
+    """Length of a run that is looked up."""
+    needed: int
+    """Length of a common passage that counts; a shorter item counts as a whole."""
+    least: int
+    """Shorter items prove nothing and are not looked for."""
+    items: list[str] = field(default_factory=list)
+    places: dict[str, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
+
+    def add(self, letters: str) -> None:
+        if len(letters) >= self.least:
+            for start in range(len(letters) - self.run + 1):
+                self.places[letters[start : start + self.run]].append((len(self.items), start))
+            self.items.append(letters)
+
+    def find(self, letters: str) -> str | None:
+        """Return the first common passage that is long enough."""
+        stride = self.least - self.run + 1  # a passage of `least` letters holds a run that starts at a multiple of it
+        for start in range(0, len(letters) - self.run + 1, stride):
+            for number, place in self.places.get(letters[start : start + self.run], ()):
+                item = self.items[number]
+                before = _common(letters[:start][::-1], item[:place][::-1])
+                after = _common(letters[start:], item[place:])
+                if before + after >= min(self.needed, len(item)):
+                    return letters[start - before : start + after]
+        return None
+
+
+def _common(first: str, second: str) -> int:
+    """Return how many letters two texts begin with alike."""
+    return next((at for at, (one, other) in enumerate(zip(first, second, strict=False)) if one != other),
+                min(len(first), len(second)))
+
+
+class Contamination:
+    """Knows the items of benchmarks and finds them in other text."""
+
+    def __init__(self, items: Iterable[str]) -> None:
+        """Args: items: questions and passages that no model may be trained on."""
+        self._han, self._letters = _Passages(run=6, needed=16, least=8), _Passages(run=16, needed=40, least=20)
+        for item in dict.fromkeys(map(_folded, items)):
+            mostly_han = 2 * len(_HAN.findall(item)) > len(item)
+            (self._han if mostly_han else self._letters).add(item)
+
+    def find(self, text: str) -> str | None:
+        """Return a passage, folded, that a text shares with an item, or None."""
+        letters = _folded(text)
+        return self._letters.find(letters) or (self._han.find(letters) if _HAN.search(letters) else None)
+
+
+def benchmark_texts(suite: Suite) -> list[str]:
+    """Return what must not be trained on of a suite: passages, questions and requests."""
+    return [*(item.text for item in suite.texts), *(item.question for item in suite.exam),
+            *(item.prompt for item in suite.arithmetic), *(item.prompt for item in suite.refusal),
+            *(item.prompt for item in suite.safety)]
+
+
+def _folded(text: str) -> str:
+    return _OTHER.sub("", unicodedata.normalize("NFKC", text).casefold())

@@ -1,0 +1,46 @@
+import pytest
+
+from sea_ray.demo import World
+from sea_ray.evaluation.contamination import Contamination, benchmark_texts
+from sea_ray.evaluation.items import ExamQuestion, SafetyItem, Suite, TextItem
+from sea_ray.languages import LANGUAGES
+
+
+def passages(code, split, count):
+    """Return documents of at least 60 letters, 24 in Chinese."""
+    least = 24 if code == "zh" else 60
+    texts = [" ".join(text.split()) for text in World(1, (code,)).documents(code, split, 5 * count)]
+    return [text for text in texts if len(text.replace(" ", "")) >= least][:count]
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_every_planted_item_is_found_wherever_it_stands(code):
+    items = passages(code, "test", 30)
+    assert len(items) >= 20
+    held_out = Contamination(items)
+    for number, item in enumerate(items):
+        assert held_out.find(f"{'x' * number} {item.upper().replace(' ', '  ')} !? y") is not None, item
+
+
+def test_a_long_part_of_an_item_is_enough_and_a_short_one_is_not():
+    item = "The seven bridges over the northern river were painted blue in the spring of the flood."
+    held_out = Contamination([item])
+    assert held_out.find(f"They say: {item[10:70]}") is not None
+    assert held_out.find(f"They say: {item[10:40]}") is None
+    assert held_out.find("The seven hills over the southern river were painted red in the autumn of the fire.") is None
+
+
+def test_a_short_item_counts_as_a_whole_and_a_tiny_one_not_at_all():
+    held_out = Contamination(["Where is the oldest lighthouse?", "2 + 2 = ?", "谁写了这本关于大海的书？"])
+    assert held_out.find("Quiz: where is the OLDEST lighthouse? Tell me.") == "whereistheoldestlighthouse"
+    assert held_out.find("Where is the oldest lake?") is None
+    assert held_out.find("2 + 2 = ?") is None
+    assert held_out.find("问题：谁写了这本关于大海的书？") is not None
+    assert held_out.find("") is None
+
+
+def test_questions_passages_and_requests_of_a_suite_are_held_out():
+    suite = Suite(texts=(TextItem(language="en", text="a passage"),),
+                  exam=(ExamQuestion(language="en", question="a question", options=("b", "c"), answer_index=0),),
+                  safety=(SafetyItem(language="en", prompt="a request", unsafe=True),))
+    assert benchmark_texts(suite) == ["a passage", "a question", "a request"]
