@@ -1,6 +1,7 @@
 """The whole method in this process, on a miniature experiment: all stages run, reuse works, the report is written."""
 
 import contextlib
+import html
 import time
 from collections import Counter
 from dataclasses import asdict, replace
@@ -11,6 +12,7 @@ import torch
 
 from sea_ray import plan
 from sea_ray.artifacts import Store, plain
+from sea_ray.data_report import data_report
 from sea_ray.errors import DataError
 from sea_ray.evaluation.figures import EvalReport
 from sea_ray.execution import SoloPlatform
@@ -18,6 +20,7 @@ from sea_ray.launch.compose import compose_experiment
 from sea_ray.neurons.pack import LanguagePack
 from sea_ray.neurons.statistics import ImportanceStats
 from sea_ray.pipeline import run_experiment
+from sea_ray.report.data_page import write_data_report
 from sea_ray.report.page import write_report
 from sea_ray.run_report import report_data
 from sea_ray.training.checkpoint import Checkpoint
@@ -250,6 +253,24 @@ def test_a_wider_threshold_sweep_computes_its_new_trial_and_no_old_one(carry_out
     assert "neurons/top_frac=0.3" in platform.computed
     assert not {"corpus", "base", "detection", "neurons/top_frac=0.1", "neurons/top_frac=0.2"} & set(platform.computed)
     assert not experiment.thresholds.keeps_limits
+
+
+def test_the_page_of_the_data_shows_funnel_tokens_conversations_and_samples(experiment, miniature, tmp_path):
+    config = compose_experiment(miniature)
+    report = data_report(config, experiment.corpus, experiment.conversations[0], "sea-ray data", "today")
+    assert {row.language for row in report.fertility} == {"en", "id", "th"}
+    for row in report.fertility:
+        assert 0 < row.tokens <= row.bytes
+        assert row.documents < row.characters <= row.bytes
+    for stage in ("broad", "high_quality"):
+        rows = [row for row in report.conversations if row.stage == stage]
+        assert sum(row.share for row in rows) == pytest.approx(1)
+        assert all(row.conversations > 0 and row.contaminated == 0 for row in rows)
+    write_data_report(report, tmp_path / "data.html")
+    page = (tmp_path / "data.html").read_text(encoding="utf-8")
+    for text in ("Cleaning", "near-repeated" if config.corpus.near_duplicate_jaccard else "repeated", "sea-ray data",
+                 html.escape(report.samples["th"][0][:40])):
+        assert text in page
 
 
 def test_the_report_shows_what_was_measured(first, miniature, tmp_path):

@@ -15,6 +15,7 @@ from sea_ray.errors import SeaRayError
 
 EXAMPLES = """examples:
   sea-ray run experiment=demo
+  sea-ray data experiment=local_text corpus.root=DIR
   sea-ray run experiment=local_text corpus.root=DIR
   sea-ray run experiment=demo 'sweep.neurons.grid={neurons.selection.top_frac: [0.02, 0.05]}'
   sea-ray serve run=demo
@@ -35,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"sea-ray {sea_ray.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, text in (("run", "carry out an experiment: detection, training, sweeps, evaluation, report"),
+                       ("data", "make and show what an experiment is trained on: cleaning, shares, tokens, samples"),
                        ("serve", "serve the winner of a finished run behind an OpenAI-compatible API")):
         command = commands.add_parser(name, help=text, description=text, epilog=EXAMPLES,
                                       formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -47,6 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from sea_ray.launch.run import run
 
             return run(parsed.overrides, console)
+        if parsed.command == "data":
+            from sea_ray.launch.data import data
+
+            return data(parsed.overrides, console)
         from sea_ray.launch.serve_command import serve
 
         return serve(parsed.overrides, console)

@@ -63,7 +63,7 @@ def table(head: Iterable[Child], rows: Iterable[Iterable[Html]], class_: str = "
         head: texts of the heading cells; `number_heading` makes those of numbers.
         rows: cells (`<td>` or `<th>` elements) of each row.
         class_: of the table.
-        caption: said above it.
+        caption: said below it.
     """
     columns = [text if isinstance(text, Html) else element("th", text, scope="col") for text in head]
     return element(

@@ -43,30 +43,40 @@ def write_report(data: ReportData, file: Path) -> None:
         data: what to show.
         file: such as runs/demo/report.html; its folder is made.
     """
+    write_page(render(data), file)
+
+
+def write_page(text: str, file: Path) -> None:
+    """Write a page, whole or not at all; its folder is made."""
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
-    temporary.write_bytes(render(data).encode("utf-8", errors="replace"))
+    temporary.write_bytes(text.encode("utf-8", errors="replace"))
     os.replace(temporary, file)
 
 
 def render(data: ReportData) -> str:
     """Return the page as text."""
+    return page(f"{data.title}: {data.experiment}", masthead(data.title, data.experiment, data.made_at), summary(data),
+                _contents(data), *(_section(data, *entry) for entry in _SECTIONS), _repeat(data))
+
+
+def page(title: str, *parts: Html) -> str:
+    """Return a whole page of this project's look."""
     style = resources.files("sea_ray.report").joinpath("style.css").read_text(encoding="utf-8")
     head = element(
         "head", element("meta", charset="utf-8"),
         element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("meta", name="color-scheme", content="light dark"),
-        element("title", f"{data.title}: {data.experiment}"), element("link", rel="icon", href="data:,"),
+        element("title", title), element("link", rel="icon", href="data:,"),
         element("style", Html(style)))
-    body = element("body", element("main", _masthead(data), summary(data), _contents(data),
-                                   *(_section(data, *entry) for entry in _SECTIONS), _repeat(data)))
-    return f"<!DOCTYPE html>\n{element('html', head, body, lang='en')}\n"
+    return f"<!DOCTYPE html>\n{element('html', head, element('body', element('main', *parts)), lang='en')}\n"
 
 
-def _masthead(data: ReportData) -> Html:
-    return element("header", element("h1", data.title),
-                   element("p", join([element("strong", data.experiment), f" · {data.made_at}"]), class_="byline"))
+def masthead(title: str, experiment: str, made_at: str) -> Html:
+    """Return the top of a page."""
+    return element("header", element("h1", title),
+                   element("p", join([element("strong", experiment), f" · {made_at}"]), class_="byline"))
 
 
 def _contents(data: ReportData) -> Html:

@@ -12,16 +12,17 @@ from sea_ray.report.markup import Html, cell, details, element, heading, join, n
 
 def corpus(data: ReportData) -> Html:
     """Return documents, bytes and tokens per language and split, and what cleaning took away."""
-    return join([_splits(data.corpus) if data.corpus else None, _funnel(data) if data.funnel else None])
+    return join([splits(data.corpus) if data.corpus else None, _funnel(data) if data.funnel else None])
 
 
-def _splits(rows: Sequence[CorpusRow]) -> Html:
-    splits = list(dict.fromkeys(row.split for row in rows))
+def splits(rows: Sequence[CorpusRow]) -> Html:
+    """Return documents, bytes and tokens per language and split."""
+    names = list(dict.fromkeys(row.split for row in rows))
     found = {(row.language, row.split): row for row in rows}
     lines = []
     for code in in_order(row.language for row in rows):
         cells = [language_heading(code)]
-        for split in splits:
+        for split in names:
             row = found.get((code, split))
             cells += [number("–"), number("–")] if row is None else [
                 number(formats.count(row.documents)), number(formats.short_count(row.tokens))]
@@ -29,7 +30,7 @@ def _splits(rows: Sequence[CorpusRow]) -> Html:
         num_bytes, tokens = sum(row.bytes for row in own), sum(row.tokens for row in own)
         rate = f"{tokens / num_bytes:.3f}" if num_bytes else "–"
         lines.append([*cells, number(formats.size(num_bytes)), number(rate)])
-    columns = [*(text for split in splits for text in (f"{split} documents", "tokens")), "text", "tokens per byte"]
+    columns = [*(text for split in names for text in (f"{split} documents", "tokens")), "text", "tokens per byte"]
     return table(["Language", *map(number_heading, columns)], lines, "compact")
 
 
@@ -77,11 +78,12 @@ def repeat(data: ReportData) -> Html:
     """Return the command, the software and the configuration."""
     versions = join((join([element("span", name), f" {version}"]) for name, version in data.versions.items()), " · ")
     return join([
-        _code(data.command) if data.command else paragraph("No command was recorded.", "absent"),
+        code_block(data.command) if data.command else paragraph("No command was recorded.", "absent"),
         paragraph(versions, "versions") or paragraph("Versions were not read.", "absent"),
-        details("The whole configuration", _code(data.config)) if data.config
+        details("The whole configuration", code_block(data.config)) if data.config
         else paragraph("No configuration was recorded.", "absent")])
 
 
-def _code(text: str) -> Html:
+def code_block(text: str) -> Html:
+    """Return text as it is typed."""
     return element("pre", element("code", text))

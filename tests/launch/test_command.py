@@ -112,6 +112,14 @@ def test_two_deepspeed_workers_train_the_base_that_one_plain_process_trains(comm
     assert mine == pytest.approx(theirs, rel=1e-4)
 
 
+def test_the_data_of_a_run_are_shown_without_computing_anything_again(command, first):
+    code, out, errors, _ = command("data", *command.miniature)
+    assert code == 0, errors
+    assert "start " not in out
+    assert re.search(r"^th +[\d,]+ documents, +[\d,]+ kept, +[\d,]+ tokens to train on", out, re.MULTILINE)
+    assert (command.store / "miniature" / "data.html").stat().st_size > 10_000
+
+
 def test_a_second_run_reuses_everything_and_says_so(command, first):
     code, out, errors, seconds = command("run", *command.miniature)
     assert code == 0, errors

@@ -1,0 +1,55 @@
+"""From a finished corpus and its conversations to what the page of the data shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sea_ray.artifacts import Artifact
+from sea_ray.config import ExperimentConfig
+from sea_ray.corpus.documents import Documents
+from sea_ray.report.data import CorpusRow, FunnelRow
+from sea_ray.report.data_page import ConversationRow, DataReport, FertilityRow
+from sea_ray.stages.sft import STAGES, load_sequences
+from sea_ray.training.mixture import Mixture
+
+SAMPLES = 4
+"""Documents of a language that are shown."""
+
+
+def data_report(config: ExperimentConfig, corpus: Artifact, conversations: Artifact, command: str, made_at: str) -> DataReport:
+    """Return everything that the page shows.
+
+    Args:
+        config: the experiment.
+        corpus, conversations: its results.
+        command: repeats the run.
+        made_at: date and time.
+    """
+    sizes, documents = corpus.facts["sizes"], Documents.load(corpus.folder / "documents")
+    train = {code: parts["train"] for code, parts in documents.texts.items()}
+    return DataReport(
+        experiment=config.name, made_at=made_at, command=command,
+        funnel=tuple(FunnelRow(**row) for row in corpus.facts["funnel"]),
+        corpus=tuple(CorpusRow(language=code, split=split, **size) for code, splits in sizes.items()
+                     for split, size in splits.items()),
+        fertility=tuple(FertilityRow(language=code, characters=sum(map(len, texts)), **sizes[code]["train"])
+                        for code, texts in train.items()),
+        conversations=tuple(_conversation_rows(config, conversations)),
+        samples={code: [texts[len(texts) * place // SAMPLES] for place in range(min(SAMPLES, len(texts)))]
+                 for code, texts in train.items()})
+
+
+def _conversation_rows(config: ExperimentConfig, conversations: Artifact) -> Iterator[ConversationRow]:
+    weights = config.sft.mixes[config.sft.mix]
+    for stage in STAGES:
+        training, facts = getattr(config.sft, stage), conversations.facts[stage]
+        sizes = {code: part.num_sequences for code, part in load_sequences(conversations.folder, stage).items()}
+        mixture = Mixture(sizes, {code: weights.get(code, 0.0) for code in sizes}, training.seed, config.sft.max_epochs,
+                          training.total_samples)
+        shares = mixture.realised(training.steps, training.batch_sequences)
+        epochs = mixture.epochs(training.steps, training.batch_sequences)
+        for code in sizes:
+            yield ConversationRow(
+                stage=stage, language=code, conversations=facts["conversations"][code], too_long=facts["too_long"][code],
+                contaminated=facts["contaminated"][code], filled=facts["filled"][code], share=shares.get(code, 0.0),
+                epochs=epochs.get(code, 0.0))
