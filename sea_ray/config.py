@@ -16,7 +16,7 @@ from sea_ray.objective import SweepConfig
 from sea_ray.safety.gate import SafetyConfig
 from sea_ray.serving.config import ServingConfig
 from sea_ray.sft.config import SftConfig
-from sea_ray.training.config import ExecutionConfig, ModelConfig, PolicyControl, TrainConfig, TrainPolicy
+from sea_ray.training.config import ExecutionConfig, MixRule, ModelConfig, PolicyControl, TrainConfig, TrainPolicy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +131,8 @@ class FineTuningConfig:
     """Name of the mix that is used; the sweep tries several."""
     mixes: Mapping[str, Mapping[str, float]]
     """Name -> language -> share of the training tokens; a language that is not named is not taught."""
+    mix_rules: Mapping[str, MixRule] = field(default_factory=dict)
+    """Name -> rule that makes a mix from how much there is of each language."""
     max_epochs: float | None = None
     """Most passes over one language's conversations; null for no limit."""
 
@@ -145,8 +147,11 @@ class FineTuningConfig:
                     raise ConfigError(f"mixes.{name}.{code}", f"{weight} is negative; a share is 0 or more")
             if sum(weights.values()) <= 0:
                 raise ConfigError(f"mixes.{name}", "all shares are 0; give at least one language a share")
-        if self.mix not in self.mixes:
-            raise ConfigError("mix", f"there is no mix {self.mix!r}{nearest(self.mix, self.mixes)}")
+        for name in self.mix_rules:
+            if name in self.mixes:
+                raise ConfigError(f"mix_rules.{name}", "mixes has one of this name; give the rule another")
+        if self.mix not in (known := {**self.mixes, **self.mix_rules}):
+            raise ConfigError("mix", f"there is no mix {self.mix!r}{nearest(self.mix, known)}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from sea_ray import plan
 from sea_ray.artifacts import Artifact
 from sea_ray.config import ExperimentConfig
 from sea_ray.corpus.documents import Documents
 from sea_ray.report.data import CorpusRow, FunnelRow
 from sea_ray.report.data_page import ConversationRow, DataReport, FertilityRow
-from sea_ray.stages.sft import STAGES, load_sequences
-from sea_ray.training.mixture import Mixture
+from sea_ray.stages.sft import STAGES, load_sequences, stage_mixture
 
 SAMPLES = 4
 """Documents of a language that are shown."""
@@ -34,18 +34,16 @@ def data_report(config: ExperimentConfig, corpus: Artifact, conversations: Artif
                      for split, size in splits.items()),
         fertility=tuple(FertilityRow(language=code, characters=sum(map(len, texts)), **sizes[code]["train"])
                         for code, texts in train.items()),
-        conversations=tuple(_conversation_rows(config, conversations)),
+        conversations=tuple(_conversation_rows(config, corpus, conversations)),
         samples={code: [texts[len(texts) * place // SAMPLES] for place in range(min(SAMPLES, len(texts)))]
                  for code, texts in train.items()})
 
 
-def _conversation_rows(config: ExperimentConfig, conversations: Artifact) -> Iterator[ConversationRow]:
-    weights = config.sft.mixes[config.sft.mix]
+def _conversation_rows(config: ExperimentConfig, corpus: Artifact, conversations: Artifact) -> Iterator[ConversationRow]:
     for stage in STAGES:
         training, facts = getattr(config.sft, stage), conversations.facts[stage]
         sizes = {code: part.num_sequences for code, part in load_sequences(conversations.folder, stage).items()}
-        mixture = Mixture(sizes, {code: weights.get(code, 0.0) for code in sizes}, training.seed, config.sft.max_epochs,
-                          training.total_samples)
+        mixture = stage_mixture(plan.sft(config, stage, corpus, conversations).config, sizes)
         shares = mixture.realised(training.steps, training.batch_sequences)
         epochs = mixture.epochs(training.steps, training.batch_sequences)
         for code in sizes:

@@ -6,6 +6,7 @@ for a new number when that code changes what it computes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -26,7 +27,7 @@ from sea_ray.stages.configs import (
     NeuronStage,
     SftStage,
 )
-from sea_ray.training.config import PolicyControl, PolicyKind, TrainPolicy
+from sea_ray.training.config import MixRule, PolicyControl, PolicyKind, TrainPolicy
 
 VERSIONS: dict[str, int] = {
     "corpus": 3, "base": 2, "detection": 2, "neurons": 1, "continued_pretraining": 1, "merged": 1,
@@ -123,9 +124,13 @@ def conversations(config: ExperimentConfig, corpus: Artifact, *, with_safety: bo
 def sft(config: ExperimentConfig, stage: Literal["broad", "high_quality"], start: Artifact, conversations: Artifact) -> Stage:
     """One stage of fine-tuning on one language mix; the broad stage is a trial of the mix sweep."""
     tuning = config.sft
-    weights = tuning.mixes[tuning.mix]
+    mix: Mapping[str, float] | MixRule
+    if tuning.mix in tuning.mixes:
+        mix = {code: tuning.mixes[tuning.mix].get(code, 0.0) for code in config.corpus.languages}
+    else:
+        mix = tuning.mix_rules[tuning.mix]
     chosen = SftStage(stage=stage, training=getattr(tuning, stage), max_epochs=tuning.max_epochs, policy=tuning.policy,
-                      weights={code: weights.get(code, 0.0) for code in config.corpus.languages})
+                      mix=mix)
     return Stage(kind="sft", name=f"sft/{stage}", config=chosen, place="group", function="sea_ray.stages.sft:build",
                  parents={"start": start, "conversations": conversations}, version=VERSIONS["sft"])
 

@@ -97,14 +97,13 @@ def example_rows(reports: Mapping[str, EvalReport], models: tuple[str, ...]) -> 
                 yield Example(language=code, kind=kind, prompt=prompts[key], reference="", answers=answers[key])
 
 
-def sweep_row(choice: Choice, config: SweepConfig, name: str, note: str, mixes: Mapping[str, Mapping[str, float]]) -> Sweep:
+def sweep_row(choice: Choice, config: SweepConfig, name: str, note: str) -> Sweep:
     """Return a sweep with its trials."""
     trials = []
     for trial in choice.trials:
         facts = trial.artifact.facts if trial.artifact else {}
         figures = {key: float(value) for key, value in facts.items() if isinstance(value, int | float)}
-        weights = mixes.get(str(trial.point.get("sft.mix")), {})
-        shares = {code: weight / sum(weights.values()) for code, weight in weights.items()}
+        shares = facts["training"]["realised_shares"] if "sft.mix" in trial.point and facts else {}
         trials.append(TrialRow(point=dict(trial.point), figures=figures, error=trial.error, reused=trial.reused,
                                is_winner=trial.point == choice.winner.point, shares=shares))
     return Sweep(name=name, metric=config.metric, mode=config.mode, trials=tuple(trials), reason=choice.reason, note=note,
@@ -284,11 +283,10 @@ def report_data(experiment: Experiment, record: Mapping[str, Any]) -> ReportData
                   limits=config["safety"]["gate"]),
         examples=tuple(example_rows(reports, ("base", "winner"))),
         sweeps=(sweep_row(experiment.thresholds, searches["neurons"], "Share of neurons per language",
-                          "Each trial trains the neurons of all SEA languages and merges them; read on the validation part.", {}),
+                          "Each trial trains the neurons of all SEA languages and merges them; read on the validation part."),
                 sweep_row(experiment.mixes, searches["mixes"], "Language mix of fine-tuning",
                           "Each trial fine-tunes the merged model in stage 1; nats per answer token on validation "
-                          "questions. The winner goes on into stage 2.",
-                          config["sft"]["mixes"])),
+                          "questions. The winner goes on into stage 2.")),
         neuron_rows=rows, neuron_maps=maps, overlap=overlap, interference=interference, trainings=tuple(trained),
         corpus=tuple(CorpusRow(language=code, split=split, **size) for code, splits in facts["sizes"].items()
                      for split, size in splits.items()),

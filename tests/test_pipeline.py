@@ -222,6 +222,14 @@ def test_fine_tuning_with_adapters_moves_their_layers_only(experiment, store, mi
     assert moved == {name for name in after if "_proj.weight" in name}
 
 
+def test_a_mix_may_be_a_rule_over_what_there_is(experiment, store, miniature):
+    config = compose_experiment([*miniature, "sft.mix=alike", "+sft.mix_rules={alike: {kind: uniform}}"])
+    tuned = SoloPlatform(store).run(plan.sft(config, "broad", experiment.merged, experiment.conversations[0]))
+    shares = tuned.facts["training"]["realised_shares"]
+    assert set(shares) == {"en", "id", "th"}
+    assert max(shares.values()) - min(shares.values()) <= 2 / config.sft.broad.total_samples
+
+
 def test_an_untrained_miniature_fails_the_gate_and_says_why(experiment):
     facts = experiment.gate.facts
     assert not facts["passed"]

@@ -12,7 +12,7 @@ from sea_ray.evaluation.benchmarks import BenchmarkConfig
 from sea_ray.evaluation.config import EvaluationConfig
 from sea_ray.neurons.config import MergeRule, SelectionConfig
 from sea_ray.sft.config import SftConfig
-from sea_ray.training.config import ModelConfig, TrainConfig, TrainPolicy
+from sea_ray.training.config import MixRule, ModelConfig, TrainConfig, TrainPolicy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,8 +91,8 @@ class SftStage:
 
     stage: Literal["broad", "high_quality"]
     training: TrainConfig
-    weights: Mapping[str, float]
-    """Language -> share of the training tokens."""
+    mix: Mapping[str, float] | MixRule
+    """Language -> share of the training tokens, or the rule that makes it."""
     max_epochs: float | None
     policy: TrainPolicy
     """What trains."""

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from transformers import PreTrainedModel
@@ -16,18 +16,20 @@ from sea_ray.evaluation.benchmarks import read_all
 from sea_ray.evaluation.contamination import Contamination, benchmark_texts
 from sea_ray.execution import StageContext
 from sea_ray.languages import HIGH_RESOURCE, SEA_LANGUAGES
+from sea_ray.sft.conversation import Conversation
 from sea_ray.sft.packing import pack_sources
 from sea_ray.sft.stages import build_stage_data
 from sea_ray.stages.base import train_policy
 from sea_ray.stages.configs import ConversationsStage, SftStage
 from sea_ray.stages.corpus import load_corpus
 from sea_ray.training.checkpoint import Checkpoint
+from sea_ray.training.config import MixRule
 from sea_ray.training.engine import Worker
 from sea_ray.training.mixture import Mixture
 from sea_ray.training.sequences import SequenceSet, collate
 from sea_ray.training.token_loss import TokenLoss
 
-STAGES = ("broad", "high_quality")
+STAGES: tuple[Literal["broad", "high_quality"], ...] = ("broad", "high_quality")
 
 
 def build_conversations(context: StageContext) -> Mapping[str, Any]:
@@ -39,23 +41,35 @@ def build_conversations(context: StageContext) -> Mapping[str, Any]:
     tokenizer = load_corpus(context).load_tokenizer()
     world = World(config.world_seed, config.languages)
     held_out = Contamination(benchmark_texts(read_all(config.benchmarks, config.languages)))
-    parts = {}
+    parts: dict[str, tuple[dict[str, list[Conversation]], int]] = {}
     for name, stage in zip(STAGES, config.data.stages, strict=True):
         length = config.sequence_tokens[name]
         parts[name] = (build_stage_data(config.data, stage, world), length)
         judged = replace(config.data, with_safety=True)
         parts[f"validation_{name}"] = (build_stage_data(judged, stage, world, split="validation"), length)
-    facts = {}
-    for name, (conversations, length) in parts.items():
+    facts: dict[str, Any] = {}
+    for part, (conversations, length) in parts.items():
         clean = {code: [one for one in some if not any(held_out.find(turn.content) for turn in one.messages)]
                  for code, some in conversations.items()}
         packed = pack_sources(clean, tokenizer, length)
         for code, sequences in packed.sequences.items():
-            sequences.save(context.folder / name / code)
-        facts[name] = {"conversations": packed.num_conversations, "too_long": packed.num_too_long,
+            sequences.save(context.folder / part / code)
+        facts[part] = {"conversations": packed.num_conversations, "too_long": packed.num_too_long,
                        "contaminated": {code: len(some) - len(clean[code]) for code, some in conversations.items()},
                        "filled": {code: packed.filled_frac(code) for code in packed.sequences}}
     return facts
+
+
+def stage_mixture(config: SftStage, sizes: Mapping[str, int]) -> Mixture:
+    """Return which packed sequences a stage draws when.
+
+    Args:
+        config: mix, limit of epochs, training.
+        sizes: language -> number of packed sequences.
+    """
+    mix = config.mix
+    weights, limit = (mix.weights(sizes), mix.max_epochs) if isinstance(mix, MixRule) else (mix, None)
+    return Mixture(sizes, weights, config.training.seed, limit or config.max_epochs, config.training.total_samples)
 
 
 def load_sequences(folder: Path, name: str) -> dict[str, SequenceSet]:
@@ -70,8 +84,7 @@ def build(context: StageContext) -> Mapping[str, Any]:
     model = start.load_model()
     sequences = load_sequences(context.parents["conversations"], config.stage)
     training = config.training
-    mixture = Mixture({code: part.num_sequences for code, part in sequences.items()}, config.weights, training.seed,
-                      config.max_epochs, training.total_samples)
+    mixture = stage_mixture(config, {code: part.num_sequences for code, part in sequences.items()})
     trained = train_policy(model, config.policy, sequences, mixture, training, context)
     held_out = load_sequences(context.parents["conversations"], f"validation_{config.stage}")
     nats = answer_nats(model, held_out, context.worker)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
+
+import numpy as np
 
 from sea_ray.errors import ConfigError, nearest
 
@@ -77,6 +80,44 @@ class TrainPolicy:
         for name in self.lora_modules:
             if name not in PROJECTIONS:
                 raise ConfigError("lora_modules", f"there is no linear layer {name!r}{nearest(name, PROJECTIONS)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixRule:
+    """A rule that makes the shares of a mixture from how much there is of each source."""
+
+    kind: Literal["natural", "temperature", "uniform", "dirichlet"]
+    """natural: as much as there is; temperature: size^(1 / temperature) (arXiv 1907.05019, section 3.1); uniform: all alike,
+    which with max_epochs is UniMax (arXiv 2304.09151); dirichlet: a random draw, for a search over mixes."""
+    temperature: float = 3.3
+    """1 is natural, a large one uniform."""
+    concentration: float = 1.0
+    """Of the Dirichlet distribution, the same for all sources: below 1 draws are lopsided, above 1 near uniform."""
+    seed: int = 0
+    """Of the draw."""
+    max_epochs: float | None = None
+    """Most passes over one source, in place of the experiment's own limit; what it can't give the others share."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        for name in ("temperature", "concentration"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(name, f"{getattr(self, name)} is not above 0")
+        if self.max_epochs is not None and not self.max_epochs > 0:
+            raise ConfigError("max_epochs", f"{self.max_epochs} is not above 0; null is no limit")
+
+    def weights(self, sizes: Mapping[str, int]) -> dict[str, float]:
+        """Return source -> share, before max_epochs.
+
+        Args:
+            sizes: source -> number of its samples.
+        """
+        if self.kind == "dirichlet":
+            drawn = np.random.default_rng(self.seed).dirichlet([self.concentration] * len(sizes))
+            return dict(zip(sizes, drawn.tolist(), strict=True))
+        power = {"natural": 1.0, "temperature": 1 / self.temperature, "uniform": 0.0}[self.kind]
+        raw = {name: float(size) ** power for name, size in sizes.items()}
+        return {name: value / sum(raw.values()) for name, value in raw.items()}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from sea_ray.errors import ConfigError
+from sea_ray.training.config import MixRule
 from sea_ray.training.mixture import Mixture
 
 SIZES = {"en": 900, "zh": 700, "th": 300, "vi": 500, "lo": 40, "km": 35}
@@ -90,3 +91,34 @@ def test_a_source_of_weight_0_is_never_drawn():
 def test_impossible_mixtures_are_refused_with_the_numbers(weights, max_epochs, total, message):
     with pytest.raises(ConfigError, match=message):
         Mixture(SIZES, weights, 0, max_epochs, total)
+
+
+UNEVEN = {"en": 8000, "th": 800, "lo": 80}
+
+
+def test_rules_make_shares_from_sizes():
+    natural = MixRule(kind="natural").weights(UNEVEN)
+    assert natural == pytest.approx({"en": 8000 / 8880, "th": 800 / 8880, "lo": 80 / 8880})
+    assert MixRule(kind="uniform").weights(UNEVEN) == pytest.approx(dict.fromkeys(UNEVEN, 1 / 3))
+    warm = MixRule(kind="temperature", temperature=2.0).weights(UNEVEN)
+    assert warm["en"] / warm["th"] == pytest.approx(10**0.5)
+    assert MixRule(kind="temperature", temperature=1.0).weights(UNEVEN) == pytest.approx(natural)
+
+
+def test_a_dirichlet_draw_is_its_seeds_and_sums_to_one():
+    first, again, other = (MixRule(kind="dirichlet", seed=seed).weights(UNEVEN) for seed in (1, 1, 2))
+    assert first == again != other
+    assert sum(first.values()) == pytest.approx(1)
+    flat = MixRule(kind="dirichlet", concentration=1e6, seed=3).weights(UNEVEN)
+    assert flat == pytest.approx(dict.fromkeys(UNEVEN, 1 / 3), abs=0.01)
+
+
+def test_uniform_with_a_limit_of_epochs_is_unimax():
+    """Chung et al. 2023, algorithm 1: the smallest languages first, each at most `max_epochs` times, the rest shared alike."""
+    budget, epochs = 3000, 4
+    left, expected = budget, {}
+    for position, (name, size) in enumerate(sorted(UNEVEN.items(), key=lambda item: item[1])):
+        expected[name] = min(left / (len(UNEVEN) - position), epochs * size)
+        left -= expected[name]
+    mixture = Mixture(UNEVEN, MixRule(kind="uniform").weights(UNEVEN), 0, epochs, budget)
+    assert mixture.effective_weights == pytest.approx({name: count / budget for name, count in expected.items()})
