@@ -51,7 +51,8 @@ def corpus(config: ExperimentConfig) -> Stage:
     scratch = model.checkpoint is None
     stage = CorpusStage(corpus=config.corpus, tokenizer=model.tokenizer if scratch else None, seed=config.seed,
                         base_checkpoint=model.checkpoint, base_revision=model.revision, benchmarks=config.benchmarks)
-    return Stage(kind="corpus", name="corpus", function="sea_ray.stages.corpus:build", config=stage,
+    return Stage(kind="corpus", name="corpus", function="sea_ray.stages.corpus:gather_shard", config=stage,
+                 combine="sea_ray.stages.corpus:tokenise", num_shards=config.cluster.num_tasks,
                  inputs=input_digests(config.corpus) | checkpoint_digests(model) | benchmark_digests(config.benchmarks),
                  version=VERSIONS["corpus"])
 

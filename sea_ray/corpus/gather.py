@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -27,15 +27,16 @@ Step = Callable[[str], str | None]
 """A step of the pipeline: a document -> the document as it goes on, or None if it ends here."""
 
 
-def gather_documents(config: CorpusConfig, tracker: Tracker | None = None,
-                     held_out: HeldOut | None = None) -> Documents:
-    """Read, clean and split the text of all languages.
+def gather_documents(config: CorpusConfig, tracker: Tracker | None = None, held_out: HeldOut | None = None,
+                     languages: Sequence[str] | None = None) -> Documents:
+    """Read, clean and split the text; languages are independent of each other.
 
     Args:
         config: sources and rules.
         tracker: gets the documents kept per language.
         held_out: returns the passage that a document shares with what nothing may be trained on, or None; documents that
             share one are dropped. None: nothing is held out.
+        languages: some of the configured ones; None: all.
 
     Returns:
         Documents whose splits share no text; a document's split depends on its own text and the seed only.
@@ -47,7 +48,7 @@ def gather_documents(config: CorpusConfig, tracker: Tracker | None = None,
     world = World(config.demo.world_seed, config.languages) if config.source == "demo" else None
     texts: dict[str, dict[str, list[str]]] = {}
     funnel: list[FunnelRow] = []
-    for code in config.languages:
+    for code in config.languages if languages is None else languages:
         steps = _Funnel(code)
         refine = partial(_refine, config, code, steps, held_out)
         texts[code] = _gather_demo(config, world, code, refine) if world else _gather_read(config, code, refine)

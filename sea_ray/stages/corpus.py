@@ -1,10 +1,11 @@
-"""Text to tokens: gather, clean, split, train a tokenizer or take the base model's, tokenise."""
+"""Text to tokens: languages are gathered, cleaned and split side by side; then one tokenizer, trained or the base's own."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from sea_ray.corpus.documents import Documents
 from sea_ray.corpus.gather import gather_documents
 from sea_ray.corpus.tokenized import TokenizedCorpus, tokenize_documents
 from sea_ray.corpus.tokenizer import train_tokenizer
@@ -14,11 +15,24 @@ from sea_ray.execution import StageContext
 from sea_ray.stages.configs import CorpusStage
 
 
-def build(context: StageContext) -> Mapping[str, Any]:
+def gather_shard(context: StageContext) -> Mapping[str, Any]:
+    """Write the clean documents of every num_shards-th language."""
+    config: CorpusStage = context.config
+    mine = config.corpus.languages[context.shard :: context.num_shards]
+    held_out = None
+    if config.benchmarks.files:
+        held_out = Contamination(benchmark_texts(read_all(config.benchmarks, config.corpus.languages))).find
+    gather_documents(config.corpus, context.tracker, held_out, mine).save(context.folder)
+    return {}
+
+
+def tokenise(context: StageContext) -> Mapping[str, Any]:
     """Write `documents/` and `tokens/`; facts: the funnel, and documents, bytes and tokens per language and split."""
     config: CorpusStage = context.config
-    held_out = Contamination(benchmark_texts(read_all(config.benchmarks, config.corpus.languages)))
-    documents = gather_documents(config.corpus, context.tracker, held_out.find if config.benchmarks.files else None)
+    parts = [Documents.load(folder) for folder in context.shards]
+    texts = {code: part.texts[code] for code in config.corpus.languages for part in parts if code in part.texts}
+    documents = Documents(texts=texts, funnel=tuple(row for code in texts for part in parts for row in part.funnel
+                                                    if row.language == code))
     documents.save(context.folder / "documents")
     if config.tokenizer is not None:
         tokenizer = train_tokenizer(documents, config.tokenizer, config.seed)
