@@ -39,6 +39,7 @@ soak: $(VENV)/.installed
 bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.neuron_step
 	$(BIN)/python -m benchmarks.detection
+	$(BIN)/python -m benchmarks.corpus
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
