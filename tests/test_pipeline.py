@@ -1,6 +1,7 @@
 """The whole method in this process, on a miniature experiment: all stages run, reuse works, the report is written."""
 
 import contextlib
+import csv
 import html
 import time
 from collections import Counter
@@ -13,6 +14,7 @@ import torch
 from sea_ray import plan
 from sea_ray.artifacts import Store, plain
 from sea_ray.data_report import data_report
+from sea_ray.demo import World
 from sea_ray.errors import DataError
 from sea_ray.evaluation.figures import EvalReport
 from sea_ray.execution import SoloPlatform
@@ -23,6 +25,8 @@ from sea_ray.pipeline import run_experiment
 from sea_ray.report.data_page import write_data_report
 from sea_ray.report.page import write_report
 from sea_ray.run_report import report_data
+from sea_ray.sft.review import sample, write_sheets
+from sea_ray.sft.stages import all_conversations
 from sea_ray.training.checkpoint import Checkpoint
 
 
@@ -220,6 +224,28 @@ def test_fine_tuning_with_adapters_moves_their_layers_only(experiment, store, mi
     before, after = (Checkpoint.load(artifact.folder).tensor_digests() for artifact in (experiment.merged, tuned))
     moved = {name for name in after if after[name] != before[name]}
     assert moved == {name for name in after if "_proj.weight" in name}
+
+
+def test_only_reviewed_conversations_are_taught_when_review_is_required(experiment, store, miniature, tmp_path):
+    config = compose_experiment(miniature)
+    everything = all_conversations(config.sft.data, World(config.corpus.demo.world_seed, config.corpus.languages))
+    for file in write_sheets(sample(everything, 1, seed=0), tmp_path):
+        rows = list(csv.DictReader(file.open(encoding="utf-8-sig")))
+        with file.open("w", encoding="utf-8-sig", newline="") as stream:
+            writer = csv.DictWriter(stream, rows[0])
+            writer.writeheader()
+            writer.writerows(row | {"decision": "reject" if number % 2 else "accept"} for number, row in enumerate(rows))
+    sheets = ",".join(str(file) for file in sorted(tmp_path.glob("*.csv")))
+    strict = compose_experiment([*miniature, f"sft.data.reviews=[{sheets}]", "sft.data.require_review=true"])
+    undecided = 0
+    for with_safety in (True, False):
+        made = SoloPlatform(store).run(plan.conversations(strict, experiment.corpus, with_safety=with_safety))
+        for stage in ("broad", "high_quality"):
+            facts = made.facts[stage]
+            assert facts["review"]["reject"] > 0
+            assert sum(facts["conversations"].values()) + sum(facts["too_long"].values()) == facts["review"]["accept"]
+            undecided += facts["review"].get("undecided", 0)
+    assert undecided > 0
 
 
 def test_a_mix_may_be_a_rule_over_what_there_is(experiment, store, miniature):

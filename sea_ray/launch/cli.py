@@ -18,6 +18,7 @@ EXAMPLES = """examples:
   sea-ray data experiment=local_text corpus.root=DIR
   sea-ray run experiment=local_text corpus.root=DIR
   sea-ray run experiment=demo 'sweep.neurons.grid={neurons.selection.top_frac: [0.02, 0.05]}'
+  sea-ray review experiment=demo
   sea-ray serve run=demo
   sea-ray serve run=demo serving.port=9000
 
@@ -37,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, text in (("run", "carry out an experiment: detection, training, sweeps, evaluation, report"),
                        ("data", "make and show what an experiment is trained on: cleaning, shares, tokens, samples"),
+                       ("review", "write sheets of what is taught for native speakers, or read those in sft.data.reviews"),
                        ("serve", "serve the winner of a finished run behind an OpenAI-compatible API")):
         command = commands.add_parser(name, help=text, description=text, epilog=EXAMPLES,
                                       formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -53,6 +55,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from sea_ray.launch.data import data
 
             return data(parsed.overrides, console)
+        if parsed.command == "review":
+            from sea_ray.launch.review import review
+
+            return review(parsed.overrides, console)
         from sea_ray.launch.serve_command import serve
 
         return serve(parsed.overrides, console)

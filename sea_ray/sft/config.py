@@ -56,11 +56,21 @@ class SftConfig:
     """False leaves out the kinds that are answered by a refusal: the baseline without safety."""
     validation_conversations: int = 40
     """Held-out conversations per language and kind that a mix is judged by, at most; finite kinds give fewer."""
+    reviews: tuple[str, ...] = field(default=(), metadata=NOT_IDENTITY)
+    """Sheets that native speakers filled in; their content is part of the result's identity, their place is not."""
+    require_review: bool = False
+    """Teach only conversations that a reviewer accepted or fixed; else only what one rejected is left out."""
+    review_per_kind: int = field(default=20, metadata=NOT_IDENTITY)
+    """Conversations of each language and kind that `sea-ray review` writes into sheets."""
     root: str | None = field(default=None, metadata=NOT_IDENTITY)
     """Folder that the paths of files and pairs are below; None = the working folder."""
 
     def __post_init__(self) -> None:
         """Check the range."""
+        if self.review_per_kind < 1:
+            raise ConfigError("review_per_kind", f"{self.review_per_kind} is nothing to review; at least 1 is needed")
+        if self.require_review and not self.reviews:
+            raise ConfigError("require_review", "there are no reviews; name sheets in reviews, `sea-ray review` writes them")
         if self.validation_conversations < 1:
             raise ConfigError("validation_conversations", f"{self.validation_conversations} judge nothing; at least 1 is needed")
 

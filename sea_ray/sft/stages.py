@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from sea_ray.artifacts import digest_file
@@ -27,7 +28,12 @@ def input_digests(config: SftConfig) -> dict[str, str]:
     for path in sorted(paths):
         if not (root / path).is_file():
             raise DataError("there is no such file; check sft.data.root and the paths below it", root / path)
-    return {path: digest_file(root / path) for path in sorted(paths)}
+    sheets = {}
+    for number, sheet in enumerate(config.reviews):
+        if not Path(sheet).is_file():
+            raise DataError("there is no such review sheet; correct sft.data.reviews", Path(sheet))
+        sheets[f"review/{number}"] = digest_file(Path(sheet))
+    return {path: digest_file(root / path) for path in sorted(paths)} | sheets
 
 
 def build_stage_data(
@@ -61,6 +67,12 @@ def build_stage_data(
     if empty:
         raise DataError(f"a stage of SFT has no conversation in {', '.join(empty)}: add demo kinds, files or pairs")
     return data
+
+
+def all_conversations(config: SftConfig, world: World) -> list[Conversation]:
+    """Return what both stages teach, the safety data included: what review sheets speak of."""
+    complete = replace(config, with_safety=True)
+    return [one for stage in config.stages for some in build_stage_data(complete, stage, world).values() for one in some]
 
 
 def _from_files(config: SftConfig, stage: StageConfig, world: World) -> list[Conversation]:

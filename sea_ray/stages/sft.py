@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,9 +17,11 @@ from sea_ray.evaluation.benchmarks import read_all
 from sea_ray.evaluation.contamination import Contamination, benchmark_texts
 from sea_ray.execution import StageContext
 from sea_ray.languages import HIGH_RESOURCE, SEA_LANGUAGES
+from sea_ray.sft.config import SftConfig
 from sea_ray.sft.conversation import Conversation
 from sea_ray.sft.packing import pack_sources
-from sea_ray.sft.stages import build_stage_data
+from sea_ray.sft.review import Decision, join, read_sheet, review_id, reviewed
+from sea_ray.sft.stages import all_conversations, build_stage_data
 from sea_ray.stages.base import train_policy
 from sea_ray.stages.configs import ConversationsStage, SftStage
 from sea_ray.stages.corpus import load_corpus
@@ -47,17 +50,32 @@ def build_conversations(context: StageContext) -> Mapping[str, Any]:
         parts[name] = (build_stage_data(config.data, stage, world), length)
         judged = replace(config.data, with_safety=True)
         parts[f"validation_{name}"] = (build_stage_data(judged, stage, world, split="validation"), length)
+    decisions = read_reviews(config.data, world)
     facts: dict[str, Any] = {}
     for part, (conversations, length) in parts.items():
-        clean = {code: [one for one in some if not any(held_out.find(turn.content) for turn in one.messages)]
-                 for code, some in conversations.items()}
+        clean, review = {}, Counter[str]()
+        for code, some in conversations.items():
+            clean[code] = [one for one in some if not any(held_out.find(turn.content) for turn in one.messages)]
+        contaminated = {code: len(some) - len(clean[code]) for code, some in conversations.items()}
+        if part in STAGES and config.data.reviews:
+            for code, some in clean.items():
+                clean[code], counts = reviewed(some, decisions, require=config.data.require_review)
+                review += counts
         packed = pack_sources(clean, tokenizer, length)
         for code, sequences in packed.sequences.items():
             sequences.save(context.folder / part / code)
         facts[part] = {"conversations": packed.num_conversations, "too_long": packed.num_too_long,
-                       "contaminated": {code: len(some) - len(clean[code]) for code, some in conversations.items()},
+                       "contaminated": contaminated, "review": dict(review),
                        "filled": {code: packed.filled_frac(code) for code in packed.sequences}}
     return facts
+
+
+def read_reviews(config: SftConfig, world: World) -> dict[str, Decision]:
+    """Return what reviewers decided, by conversation."""
+    if not config.reviews:
+        return {}
+    known = set(map(review_id, all_conversations(config, world)))
+    return join(read_sheet(Path(sheet), known) for sheet in config.reviews)
 
 
 def stage_mixture(config: SftStage, sizes: Mapping[str, int]) -> Mixture:

@@ -1,0 +1,113 @@
+import csv
+import json
+
+import pytest
+
+from sea_ray.errors import DataError
+from sea_ray.sft.conversation import Conversation, Message, conversation
+from sea_ray.sft.review import Decision, agreement, join, read_sheet, review_id, reviewed, sample, write_sheets
+
+DATA = [conversation(f"question {number} {code}", f"answer {number}", code, kind)
+        for code in ("th", "vi") for kind in ("fact", "unsafe_culture") for number in range(30)]
+KNOWN = [review_id(one) for one in DATA]
+
+
+def filled(file, decide):
+    """Fill in a sheet: decide(row) returns the columns to set."""
+    with file.open(encoding="utf-8-sig", newline="") as stream:
+        rows = [row | decide(row) for row in csv.DictReader(stream)]
+    with file.open("w", encoding="utf-8-sig", newline="") as stream:
+        writer = csv.DictWriter(stream, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    return file
+
+
+def test_a_sample_holds_some_of_each_language_and_kind_and_is_its_seeds():
+    chosen = sample(DATA, 5, seed=1)
+    assert len(chosen) == len(set(map(review_id, chosen))) == 20
+    assert {(one.language, one.kind) for one in chosen} == {(one.language, one.kind) for one in DATA}
+    assert chosen == sample(DATA[::-1], 5, seed=1)[::-1] or set(chosen) == set(sample(DATA[::-1], 5, seed=1))
+    assert set(chosen) != set(sample(DATA, 5, seed=2))
+    assert len(sample([*DATA, *DATA], 100, seed=1)) == len(DATA)
+
+
+def test_sheets_come_back_with_their_decisions(tmp_path):
+    thai, vietnamese = write_sheets(sample(DATA, 5, seed=1), tmp_path)
+    assert read_sheet(thai, KNOWN) == {}
+    choices = iter(["accept", "Reject ", "fix", *[""] * 7])
+    filled(thai, lambda row: {"decision": (choice := next(choices)), "fixed_answer": "better ดีกว่า" if choice == "fix" else ""})
+    decisions = read_sheet(thai, KNOWN)
+    assert [one.choice for one in decisions.values()] == ["accept", "reject", "fix"]
+    assert list(decisions.values())[2].fixed_answer == "better ดีกว่า"
+    lines = [json.loads(line) for line in vietnamese.with_suffix(".jsonl").read_text().splitlines()]
+    lines[0]["decision"] = "accept"
+    vietnamese.with_suffix(".jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert list(read_sheet(vietnamese.with_suffix(".jsonl"), KNOWN)) == [lines[0]["id"]]
+
+
+def test_a_sheet_that_is_there_is_never_overwritten(tmp_path):
+    write_sheets(DATA[:3], tmp_path)
+    with pytest.raises(DataError, match="may hold decisions"):
+        write_sheets(DATA[:3], tmp_path)
+
+
+@pytest.mark.parametrize(("change", "says"), [
+    ({"id": "0123456789abcdef"}, "the data have changed"),
+    ({"id": KNOWN[1], "decision": "accept"}, "decided twice"),
+    ({"decision": "acept"}, "did you mean accept"),
+    ({"decision": "fix"}, "needs the better answer"),
+])
+def test_a_bad_row_is_refused_with_file_and_line(tmp_path, change, says):
+    (file,) = write_sheets(DATA[1:3], tmp_path)
+    filled(file, lambda row: {"decision": "accept"} if row["id"] == KNOWN[1] else change)
+    with pytest.raises(DataError, match=says) as caught:
+        read_sheet(file, KNOWN)
+    assert (caught.value.file, caught.value.line) == (file, 3)
+
+
+def test_a_missing_sheet_or_column_is_refused(tmp_path):
+    with pytest.raises(DataError, match="no such review sheet"):
+        read_sheet(tmp_path / "th.csv", KNOWN)
+    (tmp_path / "th.csv").write_text("id,verdict\n1,accept\n")
+    with pytest.raises(DataError, match="column decision is missing"):
+        read_sheet(tmp_path / "th.csv", KNOWN)
+
+
+def test_only_what_passes_is_taught():
+    decisions = {KNOWN[0]: Decision(choice="accept"), KNOWN[1]: Decision(choice="reject"),
+                 KNOWN[2]: Decision(choice="fix", fixed_answer="better")}
+    kept, counts = reviewed(DATA[:4], decisions, require=True)
+    assert kept == [DATA[0], conversation(DATA[2].messages[0].content, "better", "th", "fact")]
+    assert counts == {"accept": 1, "reject": 1, "fix": 1, "undecided": 1}
+    kept, _ = reviewed(DATA[:4], decisions, require=False)
+    assert DATA[3] in kept
+    assert DATA[1] not in kept
+
+
+def test_several_turns_are_shown_and_the_last_answer_is_fixed(tmp_path):
+    long = Conversation((Message("user", "a"), Message("assistant", "b"), Message("user", "c"), Message("assistant", "d")),
+                        "th", "talk")
+    (file,) = write_sheets([long], tmp_path)
+    assert "assistant: b" in file.read_text(encoding="utf-8")
+    (fixed,), _ = reviewed([long], {review_id(long): Decision(choice="fix", fixed_answer="e")}, require=True)
+    assert [turn.content for turn in fixed.messages] == ["a", "b", "c", "e"]
+
+
+def test_reviewers_are_joined_with_the_strictest_decision():
+    accept, fix, reject = Decision(choice="accept"), Decision(choice="fix", fixed_answer="x"), Decision(choice="reject")
+    assert join([{"a": accept, "b": fix}, {"a": reject, "b": accept, "c": accept}]) == {"a": reject, "b": fix, "c": accept}
+    with pytest.raises(DataError, match="differently"):
+        join([{"a": fix}, {"a": Decision(choice="fix", fixed_answer="y")}])
+
+
+def test_agreement_is_cohens_kappa():
+    """Two raters of 50 items: 20 both accept, 5 and 10 disagree, 15 both reject: kappa 0.4."""
+    pairs = [("accept", "accept")] * 20 + [("accept", "reject")] * 5 + [("reject", "accept")] * 10 + [("reject", "reject")] * 15
+    sheets = [{str(number): Decision(choice=pair[side]) for number, pair in enumerate(pairs)} for side in (0, 1)]
+    found = agreement(*sheets)
+    assert (found.items, found.share) == (50, 0.7)
+    assert found.kappa == pytest.approx(0.4)
+    assert agreement({"a": Decision(choice="accept")}, {"a": Decision(choice="accept")}).kappa == 1
+    with pytest.raises(DataError, match="no decided item in common"):
+        agreement({"a": Decision(choice="accept")}, {})
