@@ -86,6 +86,8 @@ class CorpusConfig:
     near_duplicate_jaccard: float = 0.7
     """Drop a document that shares at least this part of its character shingles with an earlier one of its language; 0: keep
     near-duplicates."""
+    mask_personal_data: bool = False
+    """Replace e-mail addresses, telephone and identity numbers by [email], [phone] and [id]."""
     zawgyi: Literal["convert", "drop"] = "convert"
     """What happens to Burmese documents in Zawgyi encoding; they never stay as they are."""
     identify_language: bool = True

@@ -20,7 +20,8 @@ class FunnelRow:
 
     language: str
     step: str
-    """read, zawgyi, clean, deduplicate, near_deduplicate, identify or decontaminate, in this order; "read" takes bad rows."""
+    """read, zawgyi, clean, mask, deduplicate, near_deduplicate, identify or decontaminate, in this order; "read" takes bad
+    rows."""
     documents_in: int
     documents_out: int
     bytes_in: int

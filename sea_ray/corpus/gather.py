@@ -11,6 +11,7 @@ from sea_ray.corpus.config import CorpusConfig
 from sea_ray.corpus.documents import SPLITS, Documents, FunnelRow
 from sea_ray.corpus.identification import is_language
 from sea_ray.corpus.near_duplicates import NearDuplicates
+from sea_ray.corpus.personal_data import mask
 from sea_ray.corpus.reading import BadRow
 from sea_ray.corpus.sources import read_language
 from sea_ray.corpus.zawgyi import is_zawgyi, to_unicode
@@ -18,7 +19,7 @@ from sea_ray.demo import Split, World
 from sea_ray.errors import DataError
 from sea_ray.tracking import NullTracker, Tracker
 
-STEPS = ("read", "zawgyi", "clean", "deduplicate", "near_deduplicate", "identify", "decontaminate")
+STEPS = ("read", "zawgyi", "clean", "mask", "deduplicate", "near_deduplicate", "identify", "decontaminate")
 """Names of the steps, in their order."""
 HeldOut = Callable[[str], str | None]
 """From a document to the passage that it shares with what nothing may be trained on, or None."""
@@ -114,6 +115,8 @@ def _refine(config: CorpusConfig, code: str, steps: _Funnel, held_out: HeldOut |
     if code == "my":
         texts = steps.through("zawgyi", _zawgyi(config), texts)  # before Unicode's composition, which means other letters
     texts = steps.through("clean", _cleaner(config), texts)
+    if config.mask_personal_data:
+        texts = steps.through("mask", partial(mask, code=code), texts)
     if config.deduplicate:
         texts = steps.through("deduplicate", _Deduplicator(), texts)
     if config.near_duplicate_jaccard:

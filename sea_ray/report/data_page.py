@@ -14,8 +14,8 @@ from sea_ray.report.page import masthead, page, write_page
 from sea_ray.report.provenance import code_block, splits
 
 _LONGEST_SAMPLE = 400
-_STEP_TITLES = {"read": "unreadable", "zawgyi": "Zawgyi", "clean": "empty, short", "deduplicate": "repeated",
-                "near_deduplicate": "near-repeated", "identify": "other language", "decontaminate": "in a benchmark"}
+_STEP_TITLES = {"read": "unreadable", "zawgyi": "Zawgyi", "clean": "empty, short", "mask": "personal data",
+                "deduplicate": "repeated", "near_deduplicate": "near-repeated", "identify": "other language", "decontaminate": "in a benchmark"}
 
 
 @dataclass(frozen=True, kw_only=True)

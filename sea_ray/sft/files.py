@@ -13,10 +13,13 @@ from typing import Any, Literal
 from sea_ray.demo import load_lexicon
 from sea_ray.errors import ConfigError, DataError
 from sea_ray.languages import language as known_language
-from sea_ray.sft.conversation import Conversation, Message, conversation
+from sea_ray.sft.conversation import Conversation, Message, Role, conversation
 
 _CALCULATION = re.compile(r"<<[^<>]*>>")
 """GSM8K marks what a calculator was called for, "<<48/2=24>>"; nobody writes so (arXiv 2110.14168, section 4.2)."""
+
+_SPEAKERS: dict[str, Role] = {"human": "user", "gpt": "assistant"}
+"""ShareGPT's names of the speakers that have another one here."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,9 +30,9 @@ class FileSource:
     """File below sft.root."""
     language: str
     """Language of its conversations."""
-    format: Literal["alpaca", "messages", "gsm8k", "prompt_response"]
-    """alpaca: JSON list of instruction, input, output; messages: JSONL of OpenAI messages; gsm8k: JSONL of question and
-    answer; prompt_response: JSONL of prompt and response."""
+    format: Literal["alpaca", "messages", "sharegpt", "gsm8k", "prompt_response"]
+    """alpaca: JSON list of instruction, input, output; messages: JSONL of OpenAI messages; sharegpt: JSON list of conversations,
+    turns of from and value; gsm8k: JSONL of question and answer; prompt_response: JSONL of prompt and response."""
     kind: str = "instruction"
     """What they teach, for the report."""
     skip: int = 0
@@ -89,7 +92,7 @@ def read_file(source: FileSource, root: Path) -> list[Conversation]:
         DataError: the file is missing, or a row is malformed or has no answer; with file and line (row in a JSON list).
     """
     file = root / source.path
-    rows = _json_list(file) if source.format == "alpaca" else _jsonl(file)
+    rows = _json_list(file) if source.format in ("alpaca", "sharegpt") else _jsonl(file)
     found: list[Conversation] = []
     for line, row in rows:
         if line <= source.skip:
@@ -110,6 +113,9 @@ def _conversation(row: Any, source: FileSource) -> Conversation:
     if source.format == "messages":
         messages = tuple(Message(message["role"], message["content"]) for message in row["messages"])
         return Conversation(messages, language, kind)
+    if source.format == "sharegpt":
+        turns = tuple(Message(_SPEAKERS.get(turn["from"], turn["from"]), turn["value"]) for turn in row["conversations"])
+        return Conversation(turns, language, kind)
     if source.format == "alpaca":
         prompt = "\n".join(part for part in (row["instruction"], row.get("input", "")) if part)
         return conversation(prompt, row["output"], language, kind)

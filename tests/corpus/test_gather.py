@@ -78,6 +78,17 @@ def test_funnel_counts_what_each_step_took(root):
         assert (before.documents_out, before.bytes_out) == (after.documents_in, after.bytes_in)
 
 
+def test_personal_data_are_masked_when_asked_and_counted(root):
+    with (root / "en.txt").open("a") as stream:
+        stream.write("\nWrite to the keeper of the old bridge, keeper@bridge.example, before the flood.")
+    plain, masked = (gather_documents(files_config(root, mask_personal_data=on)) for on in (False, True))
+    texts = [[text for part in one.texts["en"].values() for text in part] for one in (plain, masked)]
+    assert any("keeper@bridge.example" in text for text in texts[0])
+    assert any("[email]" in text for text in texts[1])
+    assert not any("@" in text for text in texts[1])
+    assert next(row.documents_changed for row in masked.funnel if row.step == "mask") == 1
+
+
 def test_documents_that_repeat_what_is_held_out_are_dropped_and_counted(root):
     documents = gather_documents(files_config(root), held_out=lambda text: text[:3] if "number 17 " in text else None)
     assert steps(documents, "en")["decontaminate"] == 1

@@ -29,6 +29,17 @@ def test_alpaca_puts_the_input_below_the_instruction(tmp_path: Path) -> None:
     assert found[0].kind == "instruction"
 
 
+def test_sharegpt_keeps_all_turns(tmp_path: Path) -> None:
+    rows = [{"conversations": [{"from": "system", "value": "S"}, {"from": "human", "value": "U"}, {"from": "gpt", "value": "A"}]},
+            {"conversations": [{"from": "human", "value": "U"}, {"from": "bot", "value": "A"}]}]
+    (tmp_path / "s.json").write_text(json.dumps(rows[:1]))
+    found = read_file(FileSource(path="s.json", language="vi", format="sharegpt"), tmp_path)
+    assert turns(found) == [[("system", "S"), ("user", "U"), ("assistant", "A")]]
+    (tmp_path / "s.json").write_text(json.dumps(rows))
+    with pytest.raises(DataError, match="unknown role 'bot'"):
+        read_file(FileSource(path="s.json", language="vi", format="sharegpt"), tmp_path)
+
+
 def test_openai_messages_keep_system_and_all_turns(tmp_path: Path) -> None:
     messages = [
         {"role": "system", "content": "S"},
