@@ -15,7 +15,8 @@ from sea_ray.report.provenance import code_block, splits
 
 _LONGEST_SAMPLE = 400
 _STEP_TITLES = {"read": "unreadable", "zawgyi": "Zawgyi", "clean": "empty, short", "mask": "personal data",
-                "deduplicate": "repeated", "near_deduplicate": "near-repeated", "identify": "other language", "decontaminate": "in a benchmark"}
+                "deduplicate": "repeated", "near_deduplicate": "near-repeated",
+                "identify": "other language", "decontaminate": "in a benchmark"}
 
 
 @dataclass(frozen=True, kw_only=True)
