@@ -22,7 +22,6 @@ from sea_ray.artifacts import Store
 from sea_ray.config import ClusterConfig
 from sea_ray.corpus.config import TokenizerConfig
 from sea_ray.corpus.documents import Documents
-from sea_ray.corpus.near_duplicates import NearDuplicates
 from sea_ray.corpus.tokenizer import train_tokenizer
 from sea_ray.corpus.zawgyi import is_zawgyi
 from sea_ray.demo import World
@@ -30,6 +29,7 @@ from sea_ray.evaluation.contamination import Contamination
 from sea_ray.languages import LANGUAGES
 from sea_ray.launch.compose import compose_experiment
 from sea_ray.launch.ray_platform import RayPlatform
+from sea_ray.near_duplicates import NearDuplicates
 from sea_ray.tracking import NullTracker
 from sea_ray.training.checkpoint import Checkpoint
 from sea_ray.training.config import ModelConfig

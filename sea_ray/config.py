@@ -16,6 +16,7 @@ from sea_ray.objective import SweepConfig
 from sea_ray.safety.gate import SafetyConfig
 from sea_ray.serving.config import ServingConfig
 from sea_ray.sft.config import SftConfig
+from sea_ray.sft.self_instruct import TeacherConfig
 from sea_ray.training.config import ExecutionConfig, MixRule, ModelConfig, PolicyControl, TrainConfig, TrainPolicy
 
 
@@ -135,6 +136,8 @@ class FineTuningConfig:
     """Name -> rule that makes a mix from how much there is of each language."""
     max_epochs: float | None = None
     """Most passes over one language's conversations; null for no limit."""
+    teacher: TeacherConfig | None = None
+    """Whom `sea-ray generate` asks for new instructions; no result depends on it but by the files that come of it."""
 
     def __post_init__(self) -> None:
         if self.policy.kind == "neurons":

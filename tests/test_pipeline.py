@@ -26,7 +26,9 @@ from sea_ray.report.data_page import write_data_report
 from sea_ray.report.page import write_report
 from sea_ray.run_report import report_data
 from sea_ray.sft.review import sample, write_sheets
-from sea_ray.sft.stages import all_conversations
+from sea_ray.sft.self_instruct import TeacherConfig, generate
+from sea_ray.sft.stages import all_conversations, build_stage_data
+from sea_ray.tracking import NullTracker
 from sea_ray.training.checkpoint import Checkpoint
 
 
@@ -246,6 +248,20 @@ def test_only_reviewed_conversations_are_taught_when_review_is_required(experime
             assert sum(facts["conversations"].values()) + sum(facts["too_long"].values()) == facts["review"]["accept"]
             undecided += facts["review"].get("undecided", 0)
     assert undecided > 0
+
+
+def test_a_served_winner_can_be_asked_for_instructions_like_any_teacher(experiment, store, miniature, tmp_path, monkeypatch):
+    config = compose_experiment(miniature)
+    world = World(config.corpus.demo.world_seed, config.corpus.languages)
+    examples = build_stage_data(config.sft.data, config.sft.data.broad, world)
+    with SoloPlatform(store).serving(experiment.winner, config.serving) as endpoint:
+        monkeypatch.setenv("TEACHER_KEY", endpoint.api_key)
+        teacher = TeacherConfig(url=endpoint.url, model=endpoint.model, key_variable="TEACHER_KEY", requests_per_language=2,
+                                examples=1, max_tokens=8)
+        made = generate(teacher, examples, tmp_path, NullTracker())
+    assert {code: sum(outcomes.values()) for code, outcomes in made.outcomes.items()} == dict.fromkeys(("en", "id", "th"), 2)
+    assert made.prompt_tokens > 0
+    assert 0 < made.answer_tokens <= 6 * 8
 
 
 def test_a_mix_may_be_a_rule_over_what_there_is(experiment, store, miniature):

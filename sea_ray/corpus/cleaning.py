@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-import unicodedata
 
 import ftfy
+
+from sea_ray.near_duplicates import folded
 
 # Mojibake is repaired and Unicode brought to NFC; typography (curly quotes, full-width forms, ligatures, HTML entities)
 # is the writer's and stays.
@@ -17,7 +18,6 @@ _SOFT_HYPHENS = dict.fromkeys(map(ord, "\u00ad\ufffe\uffff"))
 _SPACES = re.compile(r"[^\S\n]+")
 _LINE_EDGES = re.compile(r" ?\n ?")
 _BLANK_LINES = re.compile(r"\n{3,}")
-_IGNORED_IN_KEY = re.compile(r"[\s\u200b-\u200f\u2060\ufeff]+")
 
 
 def clean(text: str) -> str:
@@ -36,11 +36,6 @@ def clean(text: str) -> str:
     text = ftfy.fix_text(text, _REPAIR).translate(_SOFT_HYPHENS)
     text = _LINE_EDGES.sub("\n", _SPACES.sub(" ", text))
     return _BLANK_LINES.sub("\n\n", text).strip()
-
-
-def folded(text: str) -> str:
-    """Return a text without what near-equal documents differ in: case, white space, zero-width characters, letter forms."""
-    return _IGNORED_IN_KEY.sub("", unicodedata.normalize("NFKC", text).casefold())
 
 
 def text_key(text: str, seed: int = 0) -> bytes:

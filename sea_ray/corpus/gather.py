@@ -10,13 +10,13 @@ from sea_ray.corpus.cleaning import clean, text_key
 from sea_ray.corpus.config import CorpusConfig
 from sea_ray.corpus.documents import SPLITS, Documents, FunnelRow
 from sea_ray.corpus.identification import is_language
-from sea_ray.corpus.near_duplicates import NearDuplicates
 from sea_ray.corpus.personal_data import mask
 from sea_ray.corpus.reading import BadRow
 from sea_ray.corpus.sources import read_language
 from sea_ray.corpus.zawgyi import is_zawgyi, to_unicode
 from sea_ray.demo import Split, World
 from sea_ray.errors import DataError
+from sea_ray.near_duplicates import NearDuplicates
 from sea_ray.tracking import NullTracker, Tracker
 
 STEPS = ("read", "zawgyi", "clean", "mask", "deduplicate", "near_deduplicate", "identify", "decontaminate")

@@ -38,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, text in (("run", "carry out an experiment: detection, training, sweeps, evaluation, report"),
                        ("data", "make and show what an experiment is trained on: cleaning, shares, tokens, samples"),
+                       ("generate", "ask a teacher model for new instructions in each language"),
                        ("review", "write sheets of what is taught for native speakers, or read those in sft.data.reviews"),
                        ("serve", "serve the winner of a finished run behind an OpenAI-compatible API")):
         command = commands.add_parser(name, help=text, description=text, epilog=EXAMPLES,
@@ -55,6 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from sea_ray.launch.data import data
 
             return data(parsed.overrides, console)
+        if parsed.command == "generate":
+            from sea_ray.launch.generate import generate
+
+            return generate(parsed.overrides, console)
         if parsed.command == "review":
             from sea_ray.launch.review import review
 

@@ -7,13 +7,19 @@ words, so shingles of words would be whole sentences there. rensa makes the MinH
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from typing import Any
 
-from sea_ray.corpus.cleaning import folded
-
+_IGNORED = re.compile(r"[\s\u200b-\u200f\u2060\ufeff]+")
 SHINGLE_CHARACTERS = 5
 NUM_PERMUTATIONS = 128
 NUM_BANDS = 32
+
+
+def folded(text: str) -> str:
+    """Return a text without what near-equal documents differ in: case, white space, zero-width characters, letter forms."""
+    return _IGNORED.sub("", unicodedata.normalize("NFKC", text).casefold())
 
 
 class NearDuplicates:

@@ -2,9 +2,9 @@ import random
 
 import pytest
 
-from sea_ray.corpus.near_duplicates import NearDuplicates
 from sea_ray.demo import World
 from sea_ray.languages import LANGUAGES
+from sea_ray.near_duplicates import NearDuplicates
 
 
 def documents(code, count):

@@ -1,0 +1,142 @@
+import contextlib
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from sea_ray.errors import ConfigError, DataError, MachineError
+from sea_ray.sft.conversation import conversation
+from sea_ray.sft.self_instruct import TeacherConfig, generate, parse, question
+from sea_ray.tracking import NullTracker
+
+EXAMPLES = {"th": [conversation(f"ถามเรื่องที่ {number} เกี่ยวกับบ้านเก่า", f"ตอบ {number}", "th", "list") for number in range(6)]}
+
+
+class Teacher:
+    """A scripted OpenAI-compatible server; `script` gives the status and text of each request, by how many came before."""
+
+    def __init__(self, script):
+        self.script, self.asked, self.keys, self.lock = script, [], [], threading.Lock()
+
+    @contextlib.contextmanager
+    def running(self):
+        teacher = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                with teacher.lock:
+                    status, text = teacher.script(len(teacher.asked))
+                    teacher.asked.append(body)
+                    teacher.keys.append(self.headers["Authorization"])
+                reply = {"id": "1", "object": "chat.completion", "created": 0, "model": body["model"], "usage": {
+                    "prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120}, "choices": [
+                    {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}]}
+                content = json.dumps(reply if status == 200 else {"error": {"message": text}}).encode()
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, *_):
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/v1"
+        finally:
+            server.shutdown()
+            server.server_close()
+
+
+def pair(number):
+    return json.dumps({"prompt": f"{number * 7919:x} {number**5:x} แม่น้ำ {number * 104729:x}", "response": f"คำตอบ {number}"})
+
+
+def config(url, **options):
+    return TeacherConfig(**{"url": url, "model": "m", "key_variable": "TEACHER_KEY", "requests_per_language": 6, "max_retries": 2,
+                            "input_price": 10.0, "output_price": 100.0} | options)
+
+
+@pytest.fixture(autouse=True)
+def key(monkeypatch):
+    monkeypatch.setenv("TEACHER_KEY", "secret")
+
+
+def lines(file):
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+def test_accepted_repeated_and_unparsed_answers_are_told_apart_and_paid(tmp_path):
+    answers = [f"Sure!\n```json\n{pair(1)}\n```", pair(2), pair(2).replace("คำตอบ", "อีกคำตอบ"), "no idea", pair(3),
+               json.dumps({"prompt": EXAMPLES["th"][0].messages[0].content, "response": "x"})]
+    teacher = Teacher(lambda number: (200, answers[number]))
+    with teacher.running() as url:
+        made = generate(config(url, concurrency=1), EXAMPLES, tmp_path, NullTracker())
+    assert made.outcomes["th"] == {"accepted": 3, "repeated": 2, "unparsed": 1}
+    assert [row["response"] for row in lines(tmp_path / "th.jsonl")] == ["คำตอบ 1", "คำตอบ 2", "คำตอบ 3"]
+    assert (made.prompt_tokens, made.answer_tokens) == (600, 120)
+    assert made.cost == pytest.approx(0.018)
+    assert set(teacher.keys) == {"Bearer secret"}
+    assert "secret" not in "".join(file.read_text() for file in tmp_path.iterdir())
+
+
+def test_a_run_that_broke_off_goes_on_and_pays_for_nothing_twice(tmp_path):
+    teacher = Teacher(lambda number: (200, pair(number)) if number < 3 else (500, "down"))
+    with teacher.running() as url, pytest.raises(MachineError, match="the same command goes on"):
+        generate(config(url, concurrency=1, max_retries=0), EXAMPLES, tmp_path, NullTracker())
+    with (tmp_path / "th.log.jsonl").open("a") as stream:
+        stream.write('{"number": 5, "te')  # what a killed process leaves
+    asked = len(teacher.asked)
+    teacher.script = lambda number: (200, pair(number))
+    with teacher.running() as url:
+        made = generate(config(url, concurrency=2), EXAMPLES, tmp_path, NullTracker())
+        assert len(teacher.asked) - asked == 3
+        again = generate(config(url), EXAMPLES, tmp_path, NullTracker())
+    assert len(teacher.asked) - asked == 3
+    assert again == made
+    assert made.outcomes["th"] == {"accepted": 6}
+
+
+def test_a_busy_teacher_is_asked_again(tmp_path):
+    teacher = Teacher(lambda number: (503, "busy") if number % 2 == 0 else (200, pair(number)))
+    with teacher.running() as url:
+        made = generate(config(url, concurrency=1, requests_per_language=2), EXAMPLES, tmp_path, NullTracker())
+    assert made.outcomes["th"]["accepted"] == 2
+
+
+@pytest.mark.parametrize("status", [401, 404])
+def test_a_refusal_is_the_configurations_fault_and_ends_at_once(tmp_path, status):
+    teacher = Teacher(lambda number: (status, "unknown"))
+    with teacher.running() as url, pytest.raises(ConfigError, match="refuses"):
+        generate(config(url, concurrency=1), EXAMPLES, tmp_path, NullTracker())
+    assert len(teacher.asked) == 1
+
+
+def test_without_key_examples_or_a_sound_log_nothing_is_asked(tmp_path, monkeypatch):
+    with pytest.raises(DataError, match="no conversation in 'vi'"):
+        generate(config("http://127.0.0.1:1/v1"), {"vi": []}, tmp_path, NullTracker())
+    (tmp_path / "th.log.jsonl").write_text("what\n")
+    with pytest.raises(DataError, match="not an answer of a teacher"):
+        generate(config("http://127.0.0.1:1/v1"), EXAMPLES, tmp_path, NullTracker())
+    monkeypatch.delenv("TEACHER_KEY")
+    with pytest.raises(ConfigError, match="has no TEACHER_KEY"):
+        generate(config("http://127.0.0.1:1/v1"), EXAMPLES, tmp_path, NullTracker())
+
+
+def test_the_number_decides_the_question():
+    settings = config("http://127.0.0.1:1/v1")
+    asked = [question(settings, "th", EXAMPLES["th"], number) for number in (1, 1, 2)]
+    assert asked[0] == asked[1] != asked[2]
+    assert "Thai" in asked[0]
+    assert sum(one.messages[0].content in asked[0] for one in EXAMPLES["th"]) == settings.examples
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", '{"prompt": "a"}', '{"prompt": "a", "response": " "}',
+                                  '{"prompt": 1, "response": "b"}'])
+def test_what_is_no_pair_is_not_parsed(text):
+    assert parse(text) is None
