@@ -170,12 +170,15 @@ class Store:
     def discard(self, artifact: Artifact) -> None:
         """Remove an artifact that nothing is made from any more, here and in the remote store; its record goes first."""
         folder = self._folder(artifact.kind, artifact.fingerprint)
-        if self._remote is not None and self._remote.exists(self._remote_path(folder)):
-            with contextlib.suppress(FileNotFoundError):
+        if self._remote is not None:
+            with contextlib.suppress(FileNotFoundError):  # another may discard it too; what held the record alone is gone with it
                 self._remote.rm_file(self._remote_path(folder / RECORD))
-            self._remote.rm(self._remote_path(folder), recursive=True)
-        (folder / RECORD).unlink(missing_ok=True)
-        shutil.rmtree(folder, ignore_errors=True)
+                self._remote.rm(self._remote_path(folder), recursive=True)
+        (self.root / "building").mkdir(exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            aside = Path(tempfile.mkdtemp(prefix="discard-", dir=self.root / "building"))
+            os.rename(folder, aside)  # at once, so that nobody finds half of it
+            shutil.rmtree(aside, ignore_errors=True)
 
     @contextlib.contextmanager
     def building(self, key: StageKey) -> Iterator[Path]:

@@ -124,6 +124,8 @@ def run_stage(stage: Stage, store: Store, worker: Worker, tracker: Tracker, *, b
     Returns:
         The artifact, on every rank.
     """
+    if stage.combine is not None and (done := store.find(stage.key)) is not None:
+        return done  # another run, or an earlier attempt of this task, was first and has discarded the shards
     began = time.time() if began is None else began
     shards = [store.find(shard.key) or run_stage(shard, store, worker, tracker) for shard in stage.shards()]
     with contextlib.ExitStack() as stack:

@@ -23,7 +23,7 @@ def folded(text: str) -> str:
 
 
 class NearDuplicates:
-    """Lets of several near-duplicates the first pass; remembers about 1 kB per document."""
+    """Lets of several near-duplicates the first pass; remembers about 4 kB per document."""
 
     def __init__(self, jaccard: float) -> None:
         """Args: jaccard: two documents are near-duplicates from this share of common shingles, estimated, error about 0.04."""

@@ -112,8 +112,9 @@ class CorpusConfig:
         for name in ("max_documents_per_language", "min_characters", "identify_from_characters"):
             if getattr(self, name) < 0:
                 raise ConfigError(name, f"{getattr(self, name)} is negative; 0 switches it off")
-        if not 0 <= self.near_duplicate_jaccard <= 1:
-            raise ConfigError("near_duplicate_jaccard", f"{self.near_duplicate_jaccard} is outside [0, 1]; 0 switches it off")
+        if self.near_duplicate_jaccard and not 0.5 <= self.near_duplicate_jaccard <= 1:
+            raise ConfigError("near_duplicate_jaccard", f"{self.near_duplicate_jaccard} is outside [0.5, 1]: below, too few are "
+                                                        "found; 0 switches it off")
         for name in ("validation_frac", "test_frac"):
             if not 0 < getattr(self, name) < 0.5:
                 raise ConfigError(name, f"{getattr(self, name)} must lie between 0 and 0.5; both parts are used")

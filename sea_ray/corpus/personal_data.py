@@ -19,9 +19,9 @@ COUNTRY = {"zh": "CN", "id": "ID", "vi": "VN", "th": "TH", "tl": "PH", "ms": "MY
 """Language -> country whose national way of writing telephone numbers is known; of English only +65 and the like are."""
 EMAIL, PHONE, IDENTITY = "[email]", "[phone]", "[id]"
 
-_EMAIL = re.compile(r"[\w.%+-]+@[\w-]+(?:\.[\w-]+)+")
+_EMAIL = re.compile(r"[A-Za-z0-9_.%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+")
 _MANY_DIGITS = re.compile(r"\d{6}|(?:\d\D{0,2}){7}")
-_EDGE = r"(?<![\w-])(?:{})(?![\w-])"
+_EDGE = r"(?<![A-Za-z\d_-])(?:{})(?![A-Za-z\d_-])"  # other scripts write no space before a number
 
 
 @dataclass(frozen=True)

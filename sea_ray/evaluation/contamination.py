@@ -1,8 +1,9 @@
 """Training text that repeats a benchmark's items, found by long common passages of letters.
 
 The published way is common runs of 13 words (Brown et al. 2020, arXiv 2005.14165, appendix C). Thai, Lao, Khmer, Burmese and
-Chinese part no words, so runs are of letters, vowel signs and digits here, case, spaces and punctuation left out: 40 of them,
-which is about eight English words, or 16 where an item is mostly Chinese characters, each of which is worth more.
+Chinese part no words, so runs are of letters, vowel signs and digits here, case, spaces and punctuation left out: 80 of them,
+which is about 16 English words, or 32 where an item is mostly Chinese characters. A shorter item counts as a whole, unless it is
+so short, below 40 (16), that it is an ordinary phrase; a short question is then looked for with its options.
 """
 
 from __future__ import annotations
@@ -35,18 +36,18 @@ class _Passages:
 
     def add(self, letters: str) -> None:
         if len(letters) >= self.least:
-            for start in range(len(letters) - self.run + 1):
+            stride = self.least - self.run + 1  # a passage of `least` letters holds a run that starts at a multiple of it
+            for start in range(0, len(letters) - self.run + 1, stride):
                 self.places[letters[start : start + self.run]].append((len(self.items), start))
             self.items.append(letters)
 
     def find(self, letters: str) -> str | None:
         """Return the first common passage that is long enough."""
-        stride = self.least - self.run + 1  # a passage of `least` letters holds a run that starts at a multiple of it
-        for start in range(0, len(letters) - self.run + 1, stride):
+        for start in range(len(letters) - self.run + 1):
             for number, place in self.places.get(letters[start : start + self.run], ()):
-                item = self.items[number]
-                before = _common(letters[:start][::-1], item[:place][::-1])
-                after = _common(letters[start:], item[place:])
+                item, first = self.items[number], max(0, start - self.needed)
+                before = _common(letters[first:start][::-1], item[:place][::-1])
+                after = _common(letters[start : start + self.needed], item[place : place + self.needed])
                 if before + after >= min(self.needed, len(item)):
                     return letters[start - before : start + after]
         return None
@@ -63,7 +64,7 @@ class Contamination:
 
     def __init__(self, items: Iterable[str]) -> None:
         """Args: items: questions and passages that no model may be trained on."""
-        self._han, self._letters = _Passages(run=6, needed=16, least=8), _Passages(run=16, needed=40, least=20)
+        self._han, self._letters = _Passages(run=8, needed=32, least=16), _Passages(run=16, needed=80, least=40)
         for item in dict.fromkeys(map(_folded, items)):
             mostly_han = 2 * len(_HAN.findall(item)) > len(item)
             (self._han if mostly_han else self._letters).add(item)
@@ -77,6 +78,7 @@ class Contamination:
 def benchmark_texts(suite: Suite) -> list[str]:
     """Return what must not be trained on of a suite: passages, questions and requests."""
     return [*(item.text for item in suite.texts), *(item.question for item in suite.exam),
+            *(item.prompt() for item in suite.exam),
             *(item.prompt for item in suite.arithmetic), *(item.prompt for item in suite.refusal),
             *(item.prompt for item in suite.safety)]
 

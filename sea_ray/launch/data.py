@@ -32,7 +32,7 @@ def data(overrides: Sequence[str], console: Console) -> int:
     check_room(config.cluster, folder)
     from sea_ray.launch.ray_platform import RayPlatform
 
-    with RayPlatform.open(store, make_tracker(config, folder, console), config.cluster) as platform:
+    with RayPlatform.open(store, make_tracker(config, folder, console), config.cluster, trains=False) as platform:
         narrator = Narrator(platform, console)
         corpus = narrator.run(plan.corpus(config))
         conversations = narrator.run(plan.conversations(config, corpus))

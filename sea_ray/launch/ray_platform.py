@@ -66,8 +66,12 @@ class RayPlatform:
     Ray is started by the first stage that is not in the store, so a run that finds everything starts nothing.
     """
 
-    def __init__(self, store: Store, tracker: Tracker, config: ClusterConfig, stack: contextlib.ExitStack) -> None:
-        """Args: store: holds results; tracker: shows figures; config: workers and tasks; stack: takes everything down."""
+    def __init__(self, store: Store, tracker: Tracker, config: ClusterConfig, stack: contextlib.ExitStack, *,
+                 trains: bool = True) -> None:
+        """Args: store: holds results; tracker: shows figures; config: workers and tasks; stack: takes everything down;
+        trains: whether trainings will come, so that their processes may start beside the first tasks.
+        """
+        self._trains = trains
         self.store, self.tracker, self.config = store, tracker, config
         self._stack = stack
         self._queue_name = f"queue-{os.getpid()}-{int(time.time())}"
@@ -79,10 +83,10 @@ class RayPlatform:
 
     @classmethod
     @contextlib.contextmanager
-    def open(cls, store: Store, tracker: Tracker, config: ClusterConfig) -> Iterator[RayPlatform]:
+    def open(cls, store: Store, tracker: Tracker, config: ClusterConfig, *, trains: bool = True) -> Iterator[RayPlatform]:
         """Yield a platform; whatever it started ends again on every exit path."""
         with contextlib.ExitStack() as stack:
-            yield cls(store, tracker, config, stack)
+            yield cls(store, tracker, config, stack, trains=trains)
 
     def _start(self) -> None:
         """Connect to Ray and start the queue, once.
@@ -143,7 +147,7 @@ class RayPlatform:
                 artifact = self.store.find(stage.key)
                 assert artifact is not None
             else:
-                if not stage.parents:
+                if not stage.parents and self._trains:
                     self._group.start()  # trainings follow on a corpus: let their processes come up meanwhile
                 artifact = run_as_tasks(stage, self.store, self._queue_name, num_cpus=self.config.cpus_per_task,
                                         threads=self.config.training.threads_per_worker)

@@ -17,7 +17,12 @@ def _compute(stage: Stage, store_url: str, queue_name: str, threads: int, began:
     from sea_ray.training.engine import SoloWorker
 
     torch.set_num_threads(threads)
-    run_stage(stage, Store(store_url), SoloWorker(), QueueTracker(find_queue(queue_name), stage.name), began=began)
+    store, tracker = Store(store_url), QueueTracker(find_queue(queue_name), stage.name)
+    try:
+        run_stage(stage, store, SoloWorker(), tracker, began=began)
+    except FileNotFoundError:
+        if store.find(stage.key) is None:  # else another run joined the shards first and has discarded them
+            raise
 
 
 def run_as_tasks(stage: Stage, store: Store, queue_name: str, *, num_cpus: float, threads: int) -> Artifact:

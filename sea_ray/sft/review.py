@@ -7,6 +7,7 @@ writes accept, fix or reject into `decision`, and for fix the better answer into
 from __future__ import annotations
 
 import csv
+import io
 import json
 import random
 from collections import Counter
@@ -45,8 +46,11 @@ class Agreement:
 
 
 def review_id(conversation: Conversation) -> str:
-    """Return what names a conversation in a sheet: 16 hexadecimal digits of its content."""
-    return fingerprint(plain(conversation))
+    """Return what names a conversation in a sheet: "r" and 16 hexadecimal digits of its content.
+
+    The letter keeps spreadsheets from taking an id for a number, of which they keep 15 digits.
+    """
+    return "r" + fingerprint(plain(conversation))
 
 
 def sample(conversations: Iterable[Conversation], per_kind: int, seed: int) -> list[Conversation]:
@@ -124,22 +128,29 @@ def read_sheet(file: Path, known: Iterable[str]) -> dict[str, Decision]:
 def _rows(file: Path) -> Iterable[tuple[int, Mapping[str, object]]]:
     if not file.is_file():
         raise DataError("there is no such review sheet; correct sft.data.reviews", file)
-    with file.open(encoding="utf-8-sig", newline="") as stream:
-        if file.suffix == ".jsonl":
-            for line, text in enumerate(stream, 1):
-                try:
-                    row = json.loads(text)
-                except ValueError as error:
-                    raise DataError(f"not valid JSON ({error})", file, line) from error
-                if not isinstance(row, dict):
-                    raise DataError("a JSON object is needed", file, line)
-                yield line, row
-            return
-        reader = csv.DictReader(stream)
-        if missing := {"id", "decision"} - set(reader.fieldnames or ()):
-            raise DataError(f"the column {', '.join(sorted(missing))} is missing", file, 1)
-        for row in reader:
-            yield reader.line_num, row
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError("it is not UTF-8; save it as CSV UTF-8", file) from error
+    if file.suffix == ".jsonl":
+        for line, content in enumerate(text.split("\n"), 1):
+            if not content.strip():
+                continue
+            try:
+                row = json.loads(content)
+            except ValueError as error:
+                raise DataError(f"not valid JSON ({error})", file, line) from error
+            if not isinstance(row, dict):
+                raise DataError("a JSON object is needed", file, line)
+            yield line, row
+        return
+    head = text.partition("\n")[0]
+    delimiter = max(",;\t", key=head.count)  # spreadsheets write that of their country
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
+    if missing := {"id", "decision"} - set(reader.fieldnames or ()):
+        raise DataError(f"the column {', '.join(sorted(missing))} is missing", file, 1)
+    for row in reader:
+        yield reader.line_num, row
 
 
 def join(sheets: Iterable[Mapping[str, Decision]]) -> dict[str, Decision]:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+from sea_ray.artifacts import fingerprint
 from sea_ray.errors import ConfigError, DataError, MachineError
 from sea_ray.languages import LANGUAGES
 from sea_ray.near_duplicates import NearDuplicates
@@ -109,7 +110,7 @@ async def _generate(config: TeacherConfig, key: str, examples: Mapping[str, Sequ
             if not shown:
                 raise DataError(f"there is no conversation in {code!r} to show the teacher")
             log = folder / f"{code}.log.jsonl"
-            done = _read_log(log)
+            done = _read_log(log, {number: _asked(config, code, shown, number) for number in range(config.requests_per_language)})
             missing = [number for number in range(config.requests_per_language) if number not in done]
             with log.open("a", encoding="utf-8") as stream:
                 await _ask_all(client, config, code, shown, missing, done, stream, tracker)
@@ -124,38 +125,48 @@ async def _generate(config: TeacherConfig, key: str, examples: Mapping[str, Sequ
 async def _ask_all(client: Any, config: TeacherConfig, code: str, shown: Sequence[Conversation], missing: Sequence[int],
                    done: dict[int, dict[str, Any]], stream: TextIO, tracker: Tracker) -> None:
     """Ask the missing numbers, a few at a time; each answer is written when it comes."""
+    import openai
+
     waiting = iter(missing)  # shared by all that ask: each takes the next
+
+    failures: list[Exception] = []
 
     async def ask() -> None:
         for number in waiting:
-            reply = await client.chat.completions.create(
-                model=config.model, messages=[{"role": "user", "content": question(config, code, shown, number)}],
-                max_tokens=config.max_tokens, temperature=config.temperature, seed=config.seed + number)
-            usage = reply.usage
-            done[number] = {"number": number, "text": reply.choices[0].message.content or "",
-                            "prompt_tokens": usage.prompt_tokens if usage else 0,
-                            "answer_tokens": usage.completion_tokens if usage else 0}
-            stream.write(json.dumps(done[number], ensure_ascii=False) + "\n")
-            stream.flush()
-            tracker.child(code).log(len(done), answers=len(done))
+            if failures:
+                return  # what is under way elsewhere is waited for: it is paid
+            try:
+                await answer(number)
+            except openai.OpenAIError as error:
+                failures.append(error)
 
-    try:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(config.concurrency, len(missing))):
-                group.create_task(ask())
-    except ExceptionGroup as failed:
-        raise _explained(failed.exceptions[0], config) from failed
+    async def answer(number: int) -> None:
+        reply = await client.chat.completions.create(
+            model=config.model, messages=[{"role": "user", "content": question(config, code, shown, number)}],
+            max_tokens=config.max_tokens, temperature=config.temperature, seed=config.seed + number)
+        usage = reply.usage
+        done[number] = {"number": number, "asked": _asked(config, code, shown, number),
+                        "text": reply.choices[0].message.content or "",
+                        "prompt_tokens": usage.prompt_tokens if usage else 0,
+                        "answer_tokens": usage.completion_tokens if usage else 0}
+        stream.write(json.dumps(done[number], ensure_ascii=False) + "\n")
+        stream.flush()
+        tracker.child(code).log(len(done), answers=len(done))
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(min(config.concurrency, len(missing))):
+            group.create_task(ask())
+    if failures:
+        raise _explained(failures[0], config) from failures[0]
 
 
-def _explained(error: Exception, config: TeacherConfig) -> Exception:
+def _explained(error: Exception, config: TeacherConfig) -> ConfigError | MachineError:
     import openai
 
     if isinstance(error, openai.APIStatusError) and error.status_code in (400, 401, 403, 404, 422):
         return ConfigError("model", f"the teacher at {config.url} refuses: {error}")
-    if isinstance(error, openai.OpenAIError):
-        return MachineError(f"the teacher at {config.url} does not answer ({error}); the answers that came are kept, the same "
-                            "command goes on")
-    return error
+    return MachineError(f"the teacher at {config.url} does not answer ({error}); the answers that came are kept, the same "
+                        "command goes on")
 
 
 def question(config: TeacherConfig, code: str, shown: Sequence[Conversation], number: int) -> str:
@@ -172,18 +183,25 @@ def question(config: TeacherConfig, code: str, shown: Sequence[Conversation], nu
         " nothing else."])
 
 
-def _read_log(log: Path) -> dict[int, dict[str, Any]]:
-    """Return the answers of earlier runs; a last line that broke off is cut away."""
+def _asked(config: TeacherConfig, code: str, shown: Sequence[Conversation], number: int) -> str:
+    """Return a digest of who is asked what, and how; a model may move to another address."""
+    return fingerprint([config.model, config.max_tokens, config.temperature, config.seed,
+                        question(config, code, shown, number)])
+
+
+def _read_log(log: Path, wanted: Mapping[int, str]) -> dict[int, dict[str, Any]]:
+    """Return the answers of earlier runs to the wanted questions; a last line that broke off is cut away."""
     if not log.exists():
         return {}
     whole, _, rest = log.read_text(encoding="utf-8").rpartition("\n")
     if rest:
         log.write_text(whole + "\n" if whole else "", encoding="utf-8")
     found = {}
-    for line, text in enumerate(whole.splitlines(), 1):
+    for line, text in enumerate(whole.split("\n") if whole else [], 1):  # an answer may hold other line separators
         try:
             answer = json.loads(text)
-            found[int(answer["number"])] = answer
+            if wanted.get(int(answer["number"])) == answer["asked"]:
+                found[int(answer["number"])] = answer
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(f"not an answer of a teacher ({error!r}); remove the line", log, line) from error
     return found

@@ -13,6 +13,7 @@ import torch
 from transformers import PreTrainedModel
 
 from sea_ray.demo import World
+from sea_ray.errors import DataError
 from sea_ray.evaluation.benchmarks import read_all
 from sea_ray.evaluation.contamination import Contamination, benchmark_texts
 from sea_ray.execution import StageContext
@@ -61,6 +62,11 @@ def build_conversations(context: StageContext) -> Mapping[str, Any]:
             for code, some in clean.items():
                 clean[code], counts = reviewed(some, decisions, require=config.data.require_review)
                 review += counts
+        for code, some in clean.items():
+            if not some:
+                raise DataError(f"no conversation in {code!r} is left for {part}: {contaminated[code]} of "
+                                f"{len(conversations[code])} repeat a benchmark, review left out the others: review more, or set "
+                                "sft.data.require_review=false")
         packed = pack_sources(clean, tokenizer, length)
         for code, sequences in packed.sequences.items():
             sequences.save(context.folder / part / code)

@@ -17,6 +17,10 @@ from sea_ray.corpus.personal_data import mask
     ("id", "NIK 3171011708450001 milik saya", "NIK [id] milik saya"),
     ("en", "NRIC S1234567D was shown.", "NRIC [id] was shown."),
     ("vi", "CCCD 001203004567 của tôi", "CCCD [id] của tôi"),
+    ("zh", "请发邮件到我的邮箱zhangsan@example.com谢谢您", "请发邮件到我的邮箱[email]谢谢您"),
+    ("th", "ติดต่อsomchai@gmail.comหรือโทร", "ติดต่อ[email]หรือโทร"),
+    ("zh", "身份证号码是11010519491231002X", "身份证号码是[id]"),
+    ("th", "เลขบัตรประชาชน1101700230708ครับ", "เลขบัตรประชาชน[id]ครับ"),
     ("tl", "SSS 34-1234567-8 ko", "SSS [id] ko"),
     ("my", "မှတ်ပုံတင် ၁၂/လမန(နိုင်)၁၂၃၄၅၆ ပါ", "မှတ်ပုံတင် [id] ပါ"),
 ])

@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from sea_ray.demo import World
@@ -7,8 +9,8 @@ from sea_ray.languages import LANGUAGES
 
 
 def passages(code, split, count):
-    """Return documents of at least 60 letters, 24 in Chinese."""
-    least = 24 if code == "zh" else 60
+    """Return documents of at least 60 letters, 24 in Chinese, signs left out."""
+    least = 30 if code == "zh" else 70
     texts = [" ".join(text.split()) for text in World(1, (code,)).documents(code, split, 5 * count)]
     return [text for text in texts if len(text.replace(" ", "")) >= least][:count]
 
@@ -23,24 +25,42 @@ def test_every_planted_item_is_found_wherever_it_stands(code):
 
 
 def test_a_long_part_of_an_item_is_enough_and_a_short_one_is_not():
-    item = "The seven bridges over the northern river were painted blue in the spring of the flood."
+    item = ("The seven bridges over the northern river were painted blue in the spring of the flood, when the keeper of the mill "
+            "had counted every boat.")
     held_out = Contamination([item])
-    assert held_out.find(f"They say: {item[10:70]}") is not None
-    assert held_out.find(f"They say: {item[10:40]}") is None
+    assert held_out.find(f"They say: {item[10:115]}") is not None
+    assert held_out.find(f"They say: {item[10:90]}") is None
     assert held_out.find("The seven hills over the southern river were painted red in the autumn of the fire.") is None
 
 
 def test_a_short_item_counts_as_a_whole_and_a_tiny_one_not_at_all():
-    held_out = Contamination(["Where is the oldest lighthouse?", "2 + 2 = ?", "谁写了这本关于大海的书？"])
-    assert held_out.find("Quiz: where is the OLDEST lighthouse? Tell me.") == "whereistheoldestlighthouse"
-    assert held_out.find("Where is the oldest lake?") is None
-    assert held_out.find("2 + 2 = ?") is None
-    assert held_out.find("问题：谁写了这本关于大海的书？") is not None
+    held_out = Contamination(["Where is the oldest lighthouse of all the northern coast?", "Which of these is true?",
+                              "谁写了这本关于大海和山的书并且把它送给了国王？"])
+    assert held_out.find("Quiz: where is the OLDEST lighthouse of all the northern coast? Tell me.") == (
+        "whereistheoldestlighthouseofallthenortherncoast")
+    assert held_out.find("Where is the oldest lake of all the northern coast?") is None
+    assert held_out.find("Which of these is true?") is None
+    assert held_out.find("问题：谁写了这本关于大海和山的书并且把它送给了国王？") is not None
     assert held_out.find("") is None
+
+
+def test_a_short_question_is_found_with_its_options():
+    exam = ExamQuestion(language="en", question="Which is true?", answer_index=0,
+                        options=("The river flows north.", "The mill was burnt.", "The bridge is blue."))
+    held_out = Contamination(benchmark_texts(Suite(exam=(exam,))))
+    assert held_out.find(f"Exam. {exam.prompt()} End.") is not None
+    assert held_out.find("Which is true? The sea is deep.") is None
+
+
+def test_a_long_document_with_many_near_hits_takes_no_time():
+    held_out = Contamination([f"Which of the following statements about planet number {number} holds?" for number in range(60)])
+    start = time.perf_counter()
+    assert held_out.find("Which of the following statements holds? " * 20_000) is None
+    assert time.perf_counter() - start < 20
 
 
 def test_questions_passages_and_requests_of_a_suite_are_held_out():
     suite = Suite(texts=(TextItem(language="en", text="a passage"),),
                   exam=(ExamQuestion(language="en", question="a question", options=("b", "c"), answer_index=0),),
                   safety=(SafetyItem(language="en", prompt="a request", unsafe=True),))
-    assert benchmark_texts(suite) == ["a passage", "a question", "a request"]
+    assert benchmark_texts(suite) == ["a passage", "a question", "a question\nA. b\nB. c", "a request"]

@@ -53,7 +53,7 @@ def test_a_sheet_that_is_there_is_never_overwritten(tmp_path):
 
 
 @pytest.mark.parametrize(("change", "says"), [
-    ({"id": "0123456789abcdef"}, "the data have changed"),
+    ({"id": "r0123456789abcdef"}, "the data have changed"),
     ({"id": KNOWN[1], "decision": "accept"}, "decided twice"),
     ({"decision": "acept"}, "did you mean accept"),
     ({"decision": "fix"}, "needs the better answer"),
@@ -64,6 +64,15 @@ def test_a_bad_row_is_refused_with_file_and_line(tmp_path, change, says):
     with pytest.raises(DataError, match=says) as caught:
         read_sheet(file, KNOWN)
     assert (caught.value.file, caught.value.line) == (file, 3)
+
+
+def test_sheets_of_other_spreadsheets_are_read_or_refused(tmp_path):
+    assert not any(number[0].isdigit() for number in KNOWN), "a spreadsheet would round it"
+    (tmp_path / "a.csv").write_text(f"id;decision;fixed_answer\n{KNOWN[0]};accept;\n")
+    assert read_sheet(tmp_path / "a.csv", KNOWN) == {KNOWN[0]: Decision(choice="accept")}
+    (tmp_path / "b.csv").write_bytes(f"id,decision,comment\n{KNOWN[0]},accept,caf\u00e9\n".encode("cp1252"))
+    with pytest.raises(DataError, match="not UTF-8; save it as CSV UTF-8"):
+        read_sheet(tmp_path / "b.csv", KNOWN)
 
 
 def test_a_missing_sheet_or_column_is_refused(tmp_path):

@@ -67,8 +67,8 @@ def key(monkeypatch):
     monkeypatch.setenv("TEACHER_KEY", "secret")
 
 
-def lines(file):
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+def lines_of(file):
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line]
 
 
 def test_accepted_repeated_and_unparsed_answers_are_told_apart_and_paid(tmp_path):
@@ -78,7 +78,7 @@ def test_accepted_repeated_and_unparsed_answers_are_told_apart_and_paid(tmp_path
     with teacher.running() as url:
         made = generate(config(url, concurrency=1), EXAMPLES, tmp_path, NullTracker())
     assert made.outcomes["th"] == {"accepted": 3, "repeated": 2, "unparsed": 1}
-    assert [row["response"] for row in lines(tmp_path / "th.jsonl")] == ["คำตอบ 1", "คำตอบ 2", "คำตอบ 3"]
+    assert [row["response"] for row in lines_of(tmp_path / "th.jsonl")] == ["คำตอบ 1", "คำตอบ 2", "คำตอบ 3"]
     assert (made.prompt_tokens, made.answer_tokens) == (600, 120)
     assert made.cost == pytest.approx(0.018)
     assert set(teacher.keys) == {"Bearer secret"}
@@ -97,9 +97,27 @@ def test_a_run_that_broke_off_goes_on_and_pays_for_nothing_twice(tmp_path):
         made = generate(config(url, concurrency=2), EXAMPLES, tmp_path, NullTracker())
         assert len(teacher.asked) - asked == 3
         again = generate(config(url), EXAMPLES, tmp_path, NullTracker())
-    assert len(teacher.asked) - asked == 3
-    assert again == made
-    assert made.outcomes["th"] == {"accepted": 6}
+        assert len(teacher.asked) - asked == 3
+        assert again == made
+        assert made.outcomes["th"] == {"accepted": 6}
+        few = generate(config(url, requests_per_language=2), EXAMPLES, tmp_path, NullTracker())
+        assert few.outcomes["th"] == {"accepted": 2}
+        assert len(teacher.asked) - asked == 3
+        generate(config(url, model="other"), EXAMPLES, tmp_path, NullTracker())
+    assert len(teacher.asked) - asked == 9, "another teacher's answers are not its own"
+
+
+def test_an_answer_may_hold_any_letter_and_what_is_under_way_is_waited_for(tmp_path):
+    odd = json.dumps({"prompt": "ก\u2028ข\u0085ค", "response": "ง"}, ensure_ascii=False)
+    teacher = Teacher(lambda number: (500, "down") if number == 0 else (200, odd))
+    with teacher.running() as url:
+        with pytest.raises(MachineError):
+            generate(config(url, concurrency=4, max_retries=0), EXAMPLES, tmp_path, NullTracker())
+        asked = len(teacher.asked)
+        assert len(lines_of(tmp_path / "th.log.jsonl")) == asked - 1, "what was paid is kept"
+        made = generate(config(url), EXAMPLES, tmp_path, NullTracker())
+    assert sum(made.outcomes["th"].values()) == 6
+    assert lines_of(tmp_path / "th.jsonl")[0]["prompt"] == "ก\u2028ข\u0085ค"
 
 
 def test_a_busy_teacher_is_asked_again(tmp_path):
