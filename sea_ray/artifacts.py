@@ -175,8 +175,8 @@ class Store:
                 self._remote.rm_file(self._remote_path(folder / RECORD))
                 self._remote.rm(self._remote_path(folder), recursive=True)
         (self.root / "building").mkdir(exist_ok=True)
+        aside = self.root / "building" / f"discard-{uuid.uuid4().hex}"
         with contextlib.suppress(FileNotFoundError):
-            aside = Path(tempfile.mkdtemp(prefix="discard-", dir=self.root / "building"))
             os.rename(folder, aside)  # at once, so that nobody finds half of it
             shutil.rmtree(aside, ignore_errors=True)
 

@@ -220,6 +220,20 @@ def test_what_is_discarded_is_gone_here_and_in_the_remote_store(remote, tmp_path
     assert not remote.find("/bucket")
     assert store.find(KEY) is None
     store.discard(made)
+    assert not list((store.root / "building").iterdir())
+
+
+def test_a_folder_that_vanishes_with_its_record_is_discarded_all_the_same(remote, tmp_path, monkeypatch):
+    """As on object stores, where a folder is no more than the files below it."""
+    store = Store("memory://bucket/runs", cache=tmp_path / "a")
+    made = build(store)
+
+    def no_such_prefix(self, path, recursive=False, maxdepth=None):
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(type(remote), "rm", no_such_prefix)
+    store.discard(made)
+    assert store.find(KEY) is None
 
 
 def test_what_has_no_record_in_the_remote_store_is_not_fetched(remote, tmp_path):

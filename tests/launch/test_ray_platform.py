@@ -7,13 +7,17 @@ from pathlib import Path
 
 import fake_stages
 import pytest
+import ray
 
 from sea_ray.artifacts import Store
 from sea_ray.config import ClusterConfig
 from sea_ray.errors import DataError, MachineError
-from sea_ray.execution import Stage
+from sea_ray.execution import Stage, run_stage
 from sea_ray.launch.ray_platform import RayPlatform
+from sea_ray.launch.tasks import _compute
+from sea_ray.tracking import NullTracker
 from sea_ray.training.config import ExecutionConfig
+from sea_ray.training.engine import SoloWorker
 
 pytestmark = pytest.mark.ray
 
@@ -169,6 +173,15 @@ def test_a_map_that_broke_off_computes_only_the_shards_that_are_missing(platform
     assert computed.count(3) == 2
     assert all(computed.count(shard) == 1 for shard in finished)
     assert not any(store.find(shard.key) for shard in stage.shards()), "the whole is kept, its shards are not"
+
+
+def test_a_map_that_another_run_finished_is_not_joined_again(platform, store):
+    stage = fake_stages.map_stage(store, 2, number=300)
+    made = within(60, platform.run, stage)
+    before = len(fake_stages.diary(store))
+    assert run_stage(stage, store, SoloWorker(), NullTracker()) == made
+    within(60, ray.get, ray.remote(_compute).remote(stage, store.url, platform._queue_name, 1))
+    assert len(fake_stages.diary(store)) == before
 
 
 def test_the_number_of_shards_is_not_part_of_what_the_result_is(platform, store):
