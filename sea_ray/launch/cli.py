@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import signal
 import sys
 from collections.abc import Sequence
@@ -26,6 +27,17 @@ exit codes: 0 done, 2 configuration, 3 data, 4 machine, 130 interrupted
 """
 
 
+COMMANDS = {
+    "run": ("sea_ray.launch.run:run", "carry out an experiment: detection, training, sweeps, evaluation, report"),
+    "data": ("sea_ray.launch.data:data", "make and show what an experiment is trained on: cleaning, shares, tokens, samples"),
+    "generate": ("sea_ray.launch.generate:generate", "ask a teacher model for new instructions in each language"),
+    "review": ("sea_ray.launch.review:review",
+               "write sheets of what is taught for native speakers, or read those in sft.data.reviews"),
+    "serve": ("sea_ray.launch.serve_command:serve", "serve the winner of a finished run behind an OpenAI-compatible API"),
+}
+"""Command -> the function that carries it out, imported only then, and what --help says of it."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code.
 
@@ -36,11 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--version", action="version", version=f"sea-ray {sea_ray.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, text in (("run", "carry out an experiment: detection, training, sweeps, evaluation, report"),
-                       ("data", "make and show what an experiment is trained on: cleaning, shares, tokens, samples"),
-                       ("generate", "ask a teacher model for new instructions in each language"),
-                       ("review", "write sheets of what is taught for native speakers, or read those in sft.data.reviews"),
-                       ("serve", "serve the winner of a finished run behind an OpenAI-compatible API")):
+    for name, (_, text) in COMMANDS.items():
         command = commands.add_parser(name, help=text, description=text, epilog=EXAMPLES,
                                       formatter_class=argparse.RawDescriptionHelpFormatter)
         command.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="Hydra overrides")
@@ -48,25 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console(highlight=False, soft_wrap=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # `ray job stop` ends a job like Ctrl-C ends a terminal's
     try:
-        if parsed.command == "run":
-            from sea_ray.launch.run import run
-
-            return run(parsed.overrides, console)
-        if parsed.command == "data":
-            from sea_ray.launch.data import data
-
-            return data(parsed.overrides, console)
-        if parsed.command == "generate":
-            from sea_ray.launch.generate import generate
-
-            return generate(parsed.overrides, console)
-        if parsed.command == "review":
-            from sea_ray.launch.review import review
-
-            return review(parsed.overrides, console)
-        from sea_ray.launch.serve_command import serve
-
-        return serve(parsed.overrides, console)
+        module, _, function = COMMANDS[parsed.command][0].partition(":")
+        return getattr(importlib.import_module(module), function)(parsed.overrides, console)
     except SeaRayError as error:
         Console(stderr=True, highlight=False, soft_wrap=True).print(Text(f"error: {error}", style="red"))
         return error.exit_code
