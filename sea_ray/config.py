@@ -16,7 +16,7 @@ from sea_ray.objective import SweepConfig
 from sea_ray.safety.gate import SafetyConfig
 from sea_ray.serving.config import ServingConfig
 from sea_ray.sft.config import SftConfig
-from sea_ray.sft.self_instruct import TeacherConfig
+from sea_ray.sft.teacher import TeacherConfig
 from sea_ray.training.config import ExecutionConfig, MixRule, ModelConfig, PolicyControl, TrainConfig, TrainPolicy
 
 

@@ -26,8 +26,9 @@ from sea_ray.report.data_page import write_data_report
 from sea_ray.report.page import write_report
 from sea_ray.run_report import report_data
 from sea_ray.sft.review import sample, write_sheets
-from sea_ray.sft.self_instruct import TeacherConfig, generate
+from sea_ray.sft.self_instruct import generate
 from sea_ray.sft.stages import all_conversations, build_stage_data
+from sea_ray.sft.teacher import TeacherConfig
 from sea_ray.tracking import NullTracker
 from sea_ray.training.checkpoint import Checkpoint
 

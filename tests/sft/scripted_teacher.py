@@ -1,0 +1,46 @@
+"""A scripted OpenAI-compatible server."""
+
+import contextlib
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+class Teacher:
+    """Gives the status and text that `script` says, by how many requests came before; `asked` holds them all."""
+
+    def __init__(self, script):
+        self.script, self.asked, self.keys, self.lock = script, [], [], threading.Lock()
+
+    @contextlib.contextmanager
+    def running(self):
+        teacher = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                with teacher.lock:
+                    teacher.asked.append(body)
+                    status, text = teacher.script(len(teacher.asked) - 1)
+                    teacher.keys.append(self.headers["Authorization"])
+                reply = {"id": "1", "object": "chat.completion", "created": 0, "model": body["model"], "usage": {
+                    "prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120}, "choices": [
+                    {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}]}
+                content = json.dumps(reply if status == 200 else {"error": {"message": text}}).encode()
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, *_):
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/v1"
+        finally:
+            server.shutdown()
+            server.server_close()
