@@ -47,6 +47,8 @@ class Dialogue:
     answer: str
     topic: str
     """What it is about, apart from its words and language; topics of two splits are disjoint."""
+    entity: str | None = None
+    """Invented name that an unanswerable question is about, in its base form."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ def unanswerable_dialogues(lexicon: Lexicon, seed: int, split: Split, rng: rando
         for kind in chunk:
             prompt = lexicon.render(f"facts.{kind}.question", {subject: forms})
             answer = lexicon.capitalise(rng.choice(lexicon.refusals).fill({"name": forms}))
-            dialogues.append(Dialogue(lexicon.code, "unanswerable", prompt, answer, f"{kind}|{name}"))
+            dialogues.append(Dialogue(lexicon.code, "unanswerable", prompt, answer, f"{kind}|{name}", entity=name))
     return dialogues
 
 

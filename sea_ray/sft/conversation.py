@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
+from sea_ray.artifacts import NOT_IDENTITY
 from sea_ray.demo import Dialogue
 from sea_ray.errors import DataError
 
@@ -35,6 +36,8 @@ class Conversation:
     """Language whose data it is, for weights and packing."""
     kind: str
     """What it teaches, such as "translate" or "unsafe_general"."""
+    entity: str | None = field(default=None, metadata=NOT_IDENTITY)
+    """Invented name that it asks for, which the corpus must not hold; None for other kinds."""
 
     def __post_init__(self) -> None:
         """Refuse what has no answer at its end or two turns of one role in a row."""
@@ -53,4 +56,5 @@ def conversation(prompt: str, answer: str, language: str, kind: str) -> Conversa
 
 def from_dialogue(dialogue: Dialogue) -> Conversation:
     """Return a dialogue of the demo world as a conversation."""
-    return conversation(dialogue.prompt, dialogue.answer, dialogue.language, dialogue.kind)
+    talk = conversation(dialogue.prompt, dialogue.answer, dialogue.language, dialogue.kind)
+    return replace(talk, entity=dialogue.entity)

@@ -6,7 +6,7 @@ import csv
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,11 +30,12 @@ class FileSource:
     """File below sft.root."""
     language: str
     """Language of its conversations."""
-    format: Literal["alpaca", "messages", "sharegpt", "gsm8k", "prompt_response"]
+    format: Literal["alpaca", "messages", "sharegpt", "gsm8k", "prompt_response", "answerability"]
     """alpaca: JSON list of instruction, input, output; messages: JSONL of OpenAI messages; sharegpt: JSON list of conversations,
-    turns of from and value; gsm8k: JSONL of question and answer; prompt_response: JSONL of prompt and response."""
+    turns of from and value; gsm8k: JSONL of question and answer; prompt_response: JSONL of prompt and response; answerability:
+    JSONL of prompt, response, kind ("fact" or "unanswerable") and, if unanswerable, the invented entity."""
     kind: str = "instruction"
-    """What they teach, for the report."""
+    """What they teach, for the report and the baseline without safety; rows of answerability say it themselves."""
     skip: int = 0
     """Conversations left out at the beginning, such as those kept for evaluation."""
     max_conversations: int = 0
@@ -92,7 +93,7 @@ def read_file(source: FileSource, root: Path) -> list[Conversation]:
         DataError: the file is missing, or a row is malformed or has no answer; with file and line (row in a JSON list).
     """
     file = root / source.path
-    rows = _json_list(file) if source.format in ("alpaca", "sharegpt") else _jsonl(file)
+    rows = _json_list(file) if source.format in ("alpaca", "sharegpt") else read_jsonl(file)
     found: list[Conversation] = []
     for line, row in rows:
         if line <= source.skip:
@@ -121,7 +122,19 @@ def _conversation(row: Any, source: FileSource) -> Conversation:
         return conversation(prompt, row["output"], language, kind)
     if source.format == "gsm8k":
         return conversation(row["question"], _CALCULATION.sub("", row["answer"]), language, kind)
-    return conversation(row["prompt"], row["response"], language, kind)
+    talk = conversation(row["prompt"], row["response"], language, kind)
+    return _with_answerability(talk, row) if source.format == "answerability" else talk
+
+
+def _with_answerability(talk: Conversation, row: Any) -> Conversation:
+    """Return a conversation with the kind that its row says, and the invented entity of an unanswerable one."""
+    if row["kind"] not in ("fact", "unanswerable"):
+        raise DataError(f"kind is {row['kind']!r}; fact or unanswerable is needed")
+    if row["kind"] == "fact":
+        return replace(talk, kind="fact")
+    if not row["entity"] or row["entity"] not in talk.messages[0].content:
+        raise DataError(f"the prompt does not hold the entity {row['entity']!r}, which it is about")
+    return replace(talk, kind="unanswerable", entity=row["entity"])
 
 
 def read_pairs(source: PairSource, root: Path) -> list[Conversation]:
@@ -172,7 +185,7 @@ def _pairs(source: PairSource, root: Path) -> Iterator[tuple[str, str]]:
             raise DataError(f"{len(own)} lines, {files[1]} has {len(other)}; aligned files have equally many", files[0])
         yield from zip(own, other, strict=True)
         return
-    lines = _csv(files[0]) if source.format == "csv" else _jsonl(files[0])
+    lines = _csv(files[0]) if source.format == "csv" else read_jsonl(files[0])
     for line, row in lines:
         if any(not isinstance(row.get(field), str) for field in fields):
             raise DataError(f"fields are {', '.join(map(str, row))}; {' and '.join(fields)} are needed", files[0], line)
@@ -188,7 +201,12 @@ def _text(file: Path) -> str:
         raise DataError(f"not UTF-8 at byte {error.start}", file) from error
 
 
-def _jsonl(file: Path) -> Iterator[tuple[int, Any]]:
+def read_jsonl(file: Path) -> Iterator[tuple[int, Any]]:
+    """Yield line number and value of each line of a JSONL file that is not blank.
+
+    Raises:
+        DataError: no such file, not UTF-8, or not JSON; with file and line.
+    """
     for line, text in enumerate(_text(file).split("\n"), start=1):
         if text.strip():
             try:

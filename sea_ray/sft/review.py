@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
-from sea_ray.artifacts import fingerprint, plain
+from sea_ray.artifacts import fingerprint
 from sea_ray.errors import DataError, nearest
 from sea_ray.sft.conversation import Conversation, Message
 
@@ -50,7 +50,7 @@ def review_id(conversation: Conversation) -> str:
 
     The letter keeps spreadsheets from taking an id for a number, of which they keep 15 digits.
     """
-    return "r" + fingerprint(plain(conversation))
+    return "r" + fingerprint(conversation)
 
 
 def sample(conversations: Iterable[Conversation], per_kind: int, seed: int) -> list[Conversation]:

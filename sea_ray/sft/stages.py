@@ -62,7 +62,8 @@ def build_stage_data(
             for dialogue in world.dialogues(language, kind, split, count)
         ]
     for conversation in _from_files(config, stage, world) if split == "train" else []:
-        data[conversation.language].append(conversation)
+        if config.with_safety or conversation.kind not in REFUSAL_KINDS:
+            data[conversation.language].append(conversation)
     empty = [language for language, conversations in data.items() if not conversations]
     if empty:
         raise DataError(f"a stage of SFT has no conversation in {', '.join(empty)}: add demo kinds, files or pairs")

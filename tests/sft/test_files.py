@@ -144,3 +144,21 @@ def test_the_real_files_read_whole() -> None:
         PairSource(source="en", target="jv", format="csv", paths=("parallel/nusax/train.csv",), fields=nusax),
     ]
     assert [len(read_pairs(pair, DATA)) for pair in pairs] == [1997, 3071, 500]
+
+
+def test_answerability_rows_say_their_kind_and_entity(tmp_path: Path) -> None:
+    rows = [{"prompt": "Who is A?", "response": "x", "kind": "fact"},
+            {"prompt": "Who is B?", "response": "y", "kind": "unanswerable", "entity": "B"}]
+    name = write(tmp_path, "a.jsonl", *rows)
+    found = read_file(FileSource(path=name, language="en", format="answerability"), tmp_path)
+    assert [(talk.kind, talk.entity) for talk in found] == [("fact", None), ("unanswerable", "B")]
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"kind": "unanswerabel"}, "kind is 'unanswerabel'; fact or unanswerable is needed"),
+    ({"entity": "C"}, "does not hold the entity 'C'"), ({"entity": ""}, "does not hold the entity ''"),
+    ({"entity": 3}, r"a.jsonl:1: ")])
+def test_a_bad_answerability_row_is_refused(tmp_path: Path, change: dict[str, object], message: str) -> None:
+    write(tmp_path, "a.jsonl", {"prompt": "Who is B?", "response": "y", "kind": "unanswerable", "entity": "B"} | change)
+    with pytest.raises(DataError, match=message):
+        read_file(FileSource(path="a.jsonl", language="en", format="answerability"), tmp_path)

@@ -9,7 +9,7 @@ from sea_ray.demo import KINDS, World
 from sea_ray.errors import ConfigError, DataError
 from sea_ray.sft.config import SftConfig, StageConfig
 from sea_ray.sft.files import FileSource, PairSource
-from sea_ray.sft.stages import REFUSAL_KINDS, build_stage_data, input_digests
+from sea_ray.sft.stages import REFUSAL_KINDS, all_conversations, build_stage_data, input_digests
 
 
 def kinds(data, language: str) -> Counter[str]:
@@ -50,6 +50,17 @@ def test_files_and_pairs_join_the_demo_kinds_of_their_language(world: World, tmp
     assert list(input_digests(config)) == ["g.jsonl", "p.jsonl"]
     held_out = build_stage_data(config, stage, world, "validation")
     assert kinds(held_out, "en") == {"fact": 2}
+
+
+def test_refusals_of_files_are_left_out_without_safety_too(world: World, tmp_path: Path) -> None:
+    rows = [{"prompt": "B?", "response": "No.", "kind": "unanswerable", "entity": "B"},
+            {"prompt": "A?", "response": "a", "kind": "fact"}]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    stage = StageConfig(demo={"list": 1}, files=(FileSource(path="a.jsonl", language="th", format="answerability"),))
+    for with_safety, found in ((True, {"list": 1, "fact": 1, "unanswerable": 1}), (False, {"list": 1, "fact": 1})):
+        config = SftConfig(broad=stage, high_quality=stage, root=str(tmp_path), with_safety=with_safety)
+        assert kinds(build_stage_data(config, stage, world), "th") == found
+    assert sum(one.kind == "unanswerable" for one in all_conversations(config, world)) == 2, "reviewers see both stages"
 
 
 def test_a_language_without_data_and_a_source_without_language_are_refused(world: World) -> None:
