@@ -49,5 +49,5 @@ def _conversation_rows(config: ExperimentConfig, corpus: Artifact, conversations
         for code in sizes:
             yield ConversationRow(
                 stage=stage, language=code, conversations=facts["conversations"][code], too_long=facts["too_long"][code],
-                contaminated=facts["contaminated"][code], filled=facts["filled"][code], share=shares.get(code, 0.0),
-                epochs=epochs.get(code, 0.0))
+                contaminated=facts["contaminated"][code], in_corpus=facts["in_corpus"][code], filled=facts["filled"][code],
+                share=shares.get(code, 0.0), epochs=epochs.get(code, 0.0))

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import html
+import json
 import time
 from collections import Counter
 from dataclasses import asdict, replace
@@ -251,6 +252,21 @@ def test_only_reviewed_conversations_are_taught_when_review_is_required(experime
     assert undecided > 0
 
 
+def test_what_asks_for_an_invented_name_that_the_corpus_holds_is_left_out(experiment, store, miniature, tmp_path):
+    config = compose_experiment(miniature)
+    told = World(config.corpus.demo.world_seed, config.corpus.languages).documents("en", "train", 1)[0].split()[0]
+    rows = [{"prompt": f"{name}?", "response": "No.", "kind": "unanswerable", "entity": name} for name in (told, "Qqvx")]
+    (tmp_path / "th.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    config = compose_experiment([*miniature, f"sft.data.root={tmp_path}",
+                                 "sft.data.broad.files=[{path: th.jsonl, language: th, format: answerability}]"])
+    for with_safety in (True, False):
+        made = SoloPlatform(store).run(plan.conversations(config, experiment.corpus, with_safety=with_safety))
+        before = experiment.conversations[0 if with_safety else 1].facts["broad"]
+        assert made.facts["broad"]["in_corpus"] == {"en": 0, "id": 0, "th": int(with_safety)}
+        assert made.facts["broad"]["conversations"]["th"] == before["conversations"]["th"] + int(with_safety)
+    assert not any(before["in_corpus"].values()), "the demo world's own names are unknown to its text"
+
+
 def test_a_served_winner_can_be_asked_for_instructions_like_any_teacher(experiment, store, miniature, tmp_path, monkeypatch):
     config = compose_experiment(miniature)
     world = World(config.corpus.demo.world_seed, config.corpus.languages)
@@ -316,7 +332,7 @@ def test_the_page_of_the_data_shows_funnel_tokens_conversations_and_samples(expe
     for stage in ("broad", "high_quality"):
         rows = [row for row in report.conversations if row.stage == stage]
         assert sum(row.share for row in rows) == pytest.approx(1)
-        assert all(row.conversations > 0 and row.contaminated == 0 for row in rows)
+        assert all(row.conversations > 0 and row.contaminated == row.in_corpus == 0 for row in rows)
     write_data_report(report, tmp_path / "data.html")
     page = (tmp_path / "data.html").read_text(encoding="utf-8")
     for text in ("Cleaning", "near-repeated" if config.corpus.near_duplicate_jaccard else "repeated", "sea-ray data",

@@ -43,6 +43,8 @@ class ConversationRow:
     """Left out because they are longer than a sequence."""
     contaminated: int
     """Left out because they repeat a benchmark's item."""
+    in_corpus: int
+    """Left out because the corpus holds the invented name that they ask for."""
     filled: float
     """Share of the positions of packed sequences that hold a token."""
     share: float
@@ -123,9 +125,9 @@ def _conversations(rows: Sequence[ConversationRow]) -> Html:
 def _stage(name: str, rows: Sequence[ConversationRow]) -> Html:
     found = {row.language: row for row in rows}
     lines = [[language_heading(code), number(formats.count(row.conversations)), number(formats.count(row.too_long)),
-              number(formats.count(row.contaminated)), number(formats.share(row.filled)), number(formats.share(row.share)),
-              number(f"{row.epochs:.2g}")] for code in in_order(found) for row in [found[code]]]
-    head = ["conversations", "too long", "in a benchmark", "positions filled", "share drawn", "epochs"]
+              number(formats.count(row.contaminated)), number(formats.count(row.in_corpus)), number(formats.share(row.filled)),
+              number(formats.share(row.share)), number(f"{row.epochs:.2g}")] for code in in_order(found) for row in [found[code]]]
+    head = ["conversations", "too long", "in a benchmark", "name in the corpus", "positions filled", "share drawn", "epochs"]
     return join([element("h3", f"Stage {name.replace('_', ' ')}"),
                  table(["Language", *map(number_heading, head)], lines, "compact")])
 

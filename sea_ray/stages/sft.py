@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 from transformers import PreTrainedModel
 
+from sea_ray.corpus.occurrence import document_texts, occurring
 from sea_ray.demo import World
 from sea_ray.errors import DataError
 from sea_ray.evaluation.benchmarks import read_all
@@ -52,12 +53,15 @@ def build_conversations(context: StageContext) -> Mapping[str, Any]:
         judged = replace(config.data, with_safety=True)
         parts[f"validation_{name}"] = (build_stage_data(judged, stage, world, split="validation"), length)
     decisions = read_reviews(config.data, world)
+    known = known_entities(context, [one for some, _ in parts.values() for many in some.values() for one in many])
     facts: dict[str, Any] = {}
     for part, (conversations, length) in parts.items():
         clean, review = {}, Counter[str]()
+        in_corpus = {code: sum(one.entity in known for one in some) for code, some in conversations.items()}
         for code, some in conversations.items():
-            clean[code] = [one for one in some if not any(held_out.find(turn.content) for turn in one.messages)]
-        contaminated = {code: len(some) - len(clean[code]) for code, some in conversations.items()}
+            clean[code] = [one for one in some if one.entity not in known
+                           and not any(held_out.find(turn.content) for turn in one.messages)]
+        contaminated = {code: len(some) - len(clean[code]) - in_corpus[code] for code, some in conversations.items()}
         if part in STAGES and config.data.reviews:
             for code, some in clean.items():
                 clean[code], counts = reviewed(some, decisions, require=config.data.require_review)
@@ -65,15 +69,26 @@ def build_conversations(context: StageContext) -> Mapping[str, Any]:
         for code, some in clean.items():
             if not some:
                 raise DataError(f"no conversation in {code!r} is left for {part}: {contaminated[code]} of "
-                                f"{len(conversations[code])} repeat a benchmark, review left out the others: review more, or set "
-                                "sft.data.require_review=false")
+                                f"{len(conversations[code])} repeat a benchmark, {in_corpus[code]} ask for an invented name that "
+                                "the corpus holds, review left out the others: review more, or set sft.data.require_review=false")
         packed = pack_sources(clean, tokenizer, length)
         for code, sequences in packed.sequences.items():
             sequences.save(context.folder / part / code)
         facts[part] = {"conversations": packed.num_conversations, "too_long": packed.num_too_long,
-                       "contaminated": contaminated, "review": dict(review),
+                       "contaminated": contaminated, "in_corpus": in_corpus, "review": dict(review),
                        "filled": {code: packed.filled_frac(code) for code in packed.sequences}}
     return facts
+
+
+def known_entities(context: StageContext, conversations: Sequence[Conversation]) -> set[str | None]:
+    """Return the invented names that a document of any language holds: to refuse what the model has read of would be wrong."""
+    names = dict.fromkeys(one.entity for one in conversations if one.entity)
+    found = occurring(names, document_texts(context.parents["corpus"] / "documents"))
+    if found:
+        some = ", ".join(f"{name} ({code})" for name, code in list(found.items())[:5])
+        context.tracker.note(f"{len(found):,} of {len(names):,} invented names occur in the corpus, such as {some}; what asks "
+                             "for them is left out")
+    return set(found)
 
 
 def read_reviews(config: SftConfig, world: World) -> dict[str, Decision]:
