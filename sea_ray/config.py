@@ -136,8 +136,15 @@ class FineTuningConfig:
     """Name -> rule that makes a mix from how much there is of each language."""
     max_epochs: float | None = None
     """Most passes over one language's conversations; null for no limit."""
+    generate: Literal["instructions", "swap", "stories"] = "instructions"
+    """What `sea-ray generate` writes: instructions after those of the first stage; or, beside answerable questions, unanswerable
+    ones about invented entities, by entity swap in `questions` or by a teacher's stories. No result depends on it, nor on
+    `questions` and `teacher`, but by the files that come of it."""
+    questions: Mapping[str, str] = field(default_factory=dict)
+    """Language -> JSONL below data.root of answerable questions: question, answer, entity and kind (person, place,
+    organisation, event or work)."""
     teacher: TeacherConfig | None = None
-    """Whom `sea-ray generate` asks for new instructions; no result depends on it but by the files that come of it."""
+    """Whom `sea-ray generate` asks for instructions and stories."""
 
     def __post_init__(self) -> None:
         if self.policy.kind == "neurons":
@@ -150,6 +157,8 @@ class FineTuningConfig:
                     raise ConfigError(f"mixes.{name}.{code}", f"{weight} is negative; a share is 0 or more")
             if sum(weights.values()) <= 0:
                 raise ConfigError(f"mixes.{name}", "all shares are 0; give at least one language a share")
+        for code in self.questions:
+            language(code, "questions")
         for name in self.mix_rules:
             if name in self.mixes:
                 raise ConfigError(f"mix_rules.{name}", "mixes has one of this name; give the rule another")
@@ -237,6 +246,9 @@ class ExperimentConfig:
             for code in weights:
                 if code not in self.corpus.languages:
                     raise ConfigError(f"sft.mixes.{name}", f"{code!r} is not in corpus.languages")
+        for code in self.sft.questions:
+            if code not in self.corpus.languages:
+                raise ConfigError(f"sft.questions.{code}", f"{code!r} is not in corpus.languages")
         longest = self.neurons.detection.window_tokens
         if self.model.checkpoint is None and longest > self.model.shape.max_position:
             raise ConfigError("neurons.detection.window_tokens", f"{longest} tokens exceed the model's context of "
