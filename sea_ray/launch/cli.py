@@ -30,7 +30,8 @@ exit codes: 0 done, 2 configuration, 3 data, 4 machine, 130 interrupted
 COMMANDS = {
     "run": ("sea_ray.launch.run:run", "carry out an experiment: detection, training, sweeps, evaluation, report"),
     "data": ("sea_ray.launch.data:data", "make and show what an experiment is trained on: cleaning, shares, tokens, samples"),
-    "generate": ("sea_ray.launch.generate:generate", "ask a teacher model for new instructions in each language"),
+    "generate": ("sea_ray.launch.generate:generate",
+                 "make conversations: a teacher's instructions, or questions about what does not exist, by swap or stories"),
     "review": ("sea_ray.launch.review:review",
                "write sheets of what is taught for native speakers, or read those in sft.data.reviews"),
     "serve": ("sea_ray.launch.serve_command:serve", "serve the winner of a finished run behind an OpenAI-compatible API"),

@@ -2,9 +2,11 @@
 
 import io
 import json
+import re
 
 import pytest
 from rich.console import Console
+from scripted_teacher import Teacher
 
 from sea_ray.demo import World
 from sea_ray.errors import ConfigError, DataError
@@ -44,6 +46,25 @@ def test_swapped_entities_become_files_of_fine_tuning(overrides, tmp_path):
     assert file.read_bytes() == first
     told([*overrides, "seed=1"])
     assert file.read_bytes() != first
+
+
+def test_stories_are_told_per_language_with_their_cost(overrides, tmp_path, monkeypatch):
+    def story(number):
+        named = re.search('"([^"]+)"', teacher.asked[number]["messages"][0]["content"].splitlines()[0])
+        name = named[1] if named else f"Name {number}"
+        return 200, json.dumps({"name": name, "questions": [{"question": f"{name} {number}?", "answer": "So."}]})
+
+    monkeypatch.setenv("TEACHER_KEY", "secret")
+    teacher = Teacher(story)
+    with teacher.running() as url:
+        text = told([*overrides, "sft.generate=stories", f"+sft.teacher={{url: '{url}', model: m, key_variable: TEACHER_KEY, "
+                     "requests_per_language: 4, output_price: 1000}"])
+    folder = tmp_path / "runs" / "miniature" / "generated" / "stories"
+    for code in ("en", "id", "th"):
+        assert f"{folder / code}.jsonl: accepted 4\n" in text
+        assert (folder / f"{code}.jsonl").read_text().count("unanswerable") == 2
+    assert "1,200 prompt tokens and 240 answer tokens cost 0.24\n" in text
+    assert any(name in teacher.asked[1]["messages"][0]["content"] for name in NAMES), "rows of English name its entities"
 
 
 def test_what_is_missing_is_named(overrides):
