@@ -6,10 +6,12 @@ import argparse
 import os
 import random
 import shutil
+import subprocess
+import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import datasets
@@ -18,18 +20,19 @@ from icu import Transliterator
 
 from benchmarks.side_by_side import Result, conclude, medians
 from sea_ray import plan
-from sea_ray.artifacts import Store
+from sea_ray.artifacts import RECORD, Store, digest_file, fingerprint
 from sea_ray.config import ClusterConfig
 from sea_ray.corpus.config import TokenizerConfig
-from sea_ray.corpus.documents import Documents
+from sea_ray.corpus.documents import DocumentWriter
 from sea_ray.corpus.tokenizer import train_tokenizer
 from sea_ray.corpus.zawgyi import is_zawgyi
 from sea_ray.demo import World
 from sea_ray.evaluation.contamination import Contamination
+from sea_ray.execution import Stage
 from sea_ray.languages import LANGUAGES
 from sea_ray.launch.compose import compose_experiment
 from sea_ray.launch.ray_platform import RayPlatform
-from sea_ray.near_duplicates import NearDuplicates
+from sea_ray.near_duplicates import repeats
 from sea_ray.tracking import NullTracker
 from sea_ray.training.checkpoint import Checkpoint
 from sea_ray.training.config import ModelConfig
@@ -54,8 +57,10 @@ def write_text(folder: Path, num_documents: int) -> tuple[dict[str, list[str]], 
 
 def make_checkpoint(folder: Path, texts: dict[str, list[str]]) -> Checkpoint:
     """Save a small base whose tokenizer reads the text."""
-    some = {code: {"train": documents[:200], "validation": [], "test": []} for code, documents in texts.items()}
-    tokenizer = train_tokenizer(Documents(texts=some, funnel=()), TokenizerConfig(), 0)
+    with DocumentWriter(folder / "sample", tuple(texts)) as writer:
+        for code, documents in texts.items():
+            writer.append(code, "train", documents[:200])
+        tokenizer = train_tokenizer(writer.finish(()), TokenizerConfig(), 0)
     return Checkpoint.save(folder, new_model(ModelConfig(), len(tokenizer), 0, tokenizer.eos_token_id), tokenizer)
 
 
@@ -69,15 +74,22 @@ def scratch() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def throughput(num_documents: int, rounds: int) -> tuple[dict[str, float], int]:
-    """Return the seconds of both arms, and the bytes of the text."""
+def corpus_stage(folder: Path, checkpoint: Path, *overrides: str) -> Stage:
+    """Return the stage that makes a corpus of the files in a folder with all steps."""
+    paths = "{" + ",".join(f"{code}: [{{glob: {code}.txt}}]" for code in LANGUAGES) + "}"
+    return plan.corpus(compose_experiment([
+        "experiment=demo", "corpus.source=files", f"corpus.root={folder}", f"+corpus.paths={paths}",
+        "corpus.near_duplicate_jaccard=0.7", "corpus.identify_language=true", f"model.checkpoint={checkpoint}", *overrides]))
+
+
+def throughput(num_documents: int, rounds: int) -> tuple[dict[str, float], int, bool]:
+    """Return the seconds of the arms, the bytes of the text, and whether both ways gave the same files."""
     with scratch() as folder:
         texts, num_bytes = write_text(folder, num_documents)
         checkpoint = make_checkpoint(folder / "base", texts)
-        paths = "{" + ",".join(f"{code}: [{{glob: {code}.txt}}]" for code in LANGUAGES) + "}"
-        config = compose_experiment([
-            "experiment=demo", "corpus.source=files", f"corpus.root={folder}", f"+corpus.paths={paths}",
-            "corpus.near_duplicate_jaccard=0.7", "corpus.identify_language=true", f"model.checkpoint={checkpoint.folder}"])
+        stages = {"tasks": corpus_stage(folder, checkpoint.folder),
+                  "Ray Data": corpus_stage(folder, checkpoint.folder, "cluster.stream_from_bytes=1")}
+        digests = set()
         tokenizer = checkpoint.load_tokenizer()
         rows = datasets.Dataset.from_dict({"text": [text for documents in texts.values() for text in documents]})
 
@@ -87,11 +99,31 @@ def throughput(num_documents: int, rounds: int) -> tuple[dict[str, float], int]:
         with RayPlatform.open(Store(str(folder / "runs")), NullTracker(), ClusterConfig(num_cpus=2)) as platform:
             number = iter(range(1000))
 
-            def whole() -> None:
+            def whole(stage: Stage) -> None:
                 platform.store = Store(str(folder / f"runs-{next(number)}"))
-                platform.run(plan.corpus(config))
+                digests.add(digest_folder(platform.run(stage).folder))
 
-            return medians({"alone": alone, "whole": whole}, rounds, torch.device("cpu")), num_bytes
+            arms = {"alone": alone} | {name: partial(whole, stage) for name, stage in stages.items()}
+            return medians(arms, rounds, torch.device("cpu")), num_bytes, len(digests) == 1
+
+
+def digest_folder(folder: Path) -> str:
+    """Return a digest of all files of an artifact but its record."""
+    return fingerprint({file.relative_to(folder).as_posix(): digest_file(file) for file in folder.rglob("*")
+                        if file.is_file() and file.name != RECORD})
+
+
+def peak_memory(num_documents: int) -> tuple[int, int]:
+    """Return the peak resident memory of a process that makes a corpus, and the bytes of the text."""
+    with scratch() as folder:
+        texts, num_bytes = write_text(folder, num_documents)
+        make_checkpoint(folder / "base", texts)
+        code = (f"from pathlib import Path; from benchmarks.corpus import corpus_stage; from sea_ray.artifacts import Store; "
+                f"from sea_ray.execution import SoloPlatform, peak_memory_bytes; folder = Path({str(folder)!r}); "
+                "SoloPlatform(Store(str(folder / 'runs'))).run(corpus_stage(folder, folder / 'base')); "
+                "print(peak_memory_bytes())")
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        return int(done.stdout.split()[-1]), num_bytes
 
 
 def edited(text: str, draw: random.Random, frac: float) -> str:
@@ -110,9 +142,10 @@ def quality() -> dict[str, float]:
     found = dict.fromkeys(("near", "distinct", "contaminated", "zawgyi"), 0)
     count = 100
     for code in LANGUAGES:
-        index, originals = NearDuplicates(0.7), long_documents(code, count, seed=5)
-        found["distinct"] += sum(index(text) is not None for text in originals)
-        found["near"] += sum(index(edited(text, draw, 0.04)) is None for text in originals)
+        originals = long_documents(code, count, seed=5)
+        repeated = repeats([*originals, *(edited(text, draw, 0.04) for text in originals)], 0.7)
+        found["distinct"] += int((~repeated[:count]).sum())
+        found["near"] += int(repeated[count:].sum())
         items = [text[:120] for text in long_documents(code, count, seed=6)]
         held_out = Contamination(items)
         found["contaminated"] += sum(held_out.find(f"{first} {item.upper()} {first}") is not None
@@ -131,23 +164,29 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="timed turns of each arm")
     parser.add_argument("--documents", type=int, default=1000, help="documents of each language, about 1.5 kB each")
     parser.add_argument("--check", action="store_true", help="exit 1 when a target is missed")
+    parser.add_argument("--large", type=int, default=11_000, help="the same for the larger text of the memory test")
     options = parser.parse_args()
     os.environ["TOKENIZERS_PARALLELISM"] = "true"
     datasets.disable_progress_bars()
-    seconds, num_bytes = throughput(options.documents, options.rounds)
+    seconds, num_bytes, same = throughput(options.documents, options.rounds)
     for name, value in seconds.items():
-        print(f"{name:6} {value:6.1f} s, {num_bytes / value / 1e6:5.2f} MB/s")
-    start = time.perf_counter()
+        print(f"{name:8} {value:6.1f} s, {num_bytes / value / 1e6:5.2f} MB/s")
+    memory = {size: peak for peak, size in map(peak_memory, (options.large // 4, options.large))}
+    for size, peak in memory.items():
+        print(f"{size / 1e6:.0f} MB of text: {peak / 1e6:.0f} MB resident at most")
     shares = quality()
-    print(f"planted cases took {time.perf_counter() - start:.1f} s")
     results = [
-        Result("read, clean, dedup, identify, tokenise / tokenise by datasets.map", seconds["whole"] / seconds["alone"], 2.5),
+        Result("read, clean, dedup, identify, tokenise / tokenise by datasets.map", seconds["tasks"] / seconds["alone"], 2.5),
+        Result("the same by Ray Data / by tasks", seconds["Ray Data"] / seconds["tasks"], 1.25),
+        Result("files that differ between both ways", float(not same), 0.0),
+        Result("resident memory, large text / a quarter of it", memory[max(memory)] / memory[min(memory)], 1.1),
         Result("near-duplicates missed", 1 - shares["near"], 0.05),
         Result("distinct documents taken for near-duplicates", shares["false"], 0.01),
         Result("planted benchmark items missed", 1 - shares["contaminated"], 0.0),
         Result("Zawgyi and Unicode confused", 1 - shares["zawgyi"], 0.01),
     ]
-    conclude("corpus", results, {"seconds": seconds, "bytes": num_bytes, **shares}, torch.device("cpu"), options.check)
+    raw = {"seconds": seconds, "bytes": num_bytes, "memory": memory, **shares}
+    conclude("corpus", results, raw, torch.device("cpu"), options.check)
 
 
 if __name__ == "__main__":

@@ -167,6 +167,10 @@ class Store:
             self._fetch(folder)
         return folder
 
+    def address(self, artifact: Artifact) -> str:
+        """Return the folder of an artifact as every node that shares the store reaches it: a path or an fsspec URL."""
+        return f"{self.url.rstrip('/')}/artifacts/{artifact.kind}/{artifact.fingerprint}"
+
     def discard(self, artifact: Artifact) -> None:
         """Remove an artifact that nothing is made from any more, here and in the remote store; its record goes first."""
         folder = self._folder(artifact.kind, artifact.fingerprint)

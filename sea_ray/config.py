@@ -180,6 +180,8 @@ class ClusterConfig:
     """Ray's count for one task of corpus, detection or evaluation."""
     num_tasks: int = 2
     """Shards of a map stage."""
+    stream_from_bytes: int = 2_000_000_000
+    """Text in files of this size or more is read and refined all over the cluster by Ray Data; less, by one task per shard."""
     max_concurrent_trials: int = 2
     """Trials of a sweep that wait for the worker group at one time."""
     max_group_restarts: int = 2

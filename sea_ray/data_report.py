@@ -26,17 +26,20 @@ def data_report(config: ExperimentConfig, corpus: Artifact, conversations: Artif
         made_at: date and time.
     """
     sizes, documents = corpus.facts["sizes"], Documents.load(corpus.folder / "documents")
-    train = {code: parts["train"] for code, parts in documents.texts.items()}
     return DataReport(
         experiment=config.name, made_at=made_at, command=command,
         funnel=tuple(FunnelRow(**row) for row in corpus.facts["funnel"]),
         corpus=tuple(CorpusRow(language=code, split=split, **size) for code, splits in sizes.items()
                      for split, size in splits.items()),
-        fertility=tuple(FertilityRow(language=code, characters=sum(map(len, texts)), **sizes[code]["train"])
-                        for code, texts in train.items()),
+        fertility=tuple(FertilityRow(language=code, characters=sum(map(len, documents.texts(code, "train"))),
+                                     **sizes[code]["train"]) for code in documents.languages),
         conversations=tuple(_conversation_rows(config, corpus, conversations)),
-        samples={code: [texts[len(texts) * place // SAMPLES] for place in range(min(SAMPLES, len(texts)))]
-                 for code, texts in train.items()})
+        samples={code: _samples(documents, code, sizes[code]["train"]["documents"]) for code in documents.languages})
+
+
+def _samples(documents: Documents, code: str, count: int) -> list[str]:
+    places = {count * place // SAMPLES for place in range(min(SAMPLES, count))}
+    return [text for place, text in enumerate(documents.texts(code, "train")) if place in places]
 
 
 def _conversation_rows(config: ExperimentConfig, corpus: Artifact, conversations: Artifact) -> Iterator[ConversationRow]:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from sea_ray.artifacts import Artifact, StageKey, Store
 from sea_ray.errors import SeaRayError
+from sea_ray.streams import Streams, in_process
 from sea_ray.tracking import NullTracker, Tracker
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ class Stage:
     """Shards of the map; never part of the identity of the whole."""
     shard: int | None = None
     """Which shard of the map this stage is, from 0; None for a whole stage."""
+    streams: bool = False
+    """Whether its input is so large that its streams are to be spread over the cluster; never part of the identity."""
     endpoint: Mapping[str, str] | None = None
     """url, key and model of a served checkpoint that the stage talks to; never part of the identity."""
 
@@ -93,6 +96,10 @@ class StageContext:
     """Shards in all."""
     shards: tuple[Path, ...] = ()
     """Folders of the finished shards, in order, for the function that joins them."""
+    shard_addresses: tuple[str, ...] = ()
+    """The same as every node reaches them."""
+    streams: Streams = in_process
+    """Where large inputs are worked on."""
     endpoint: Mapping[str, str] | None = None
     """url, key and model of a served checkpoint, if the stage talks to one."""
 
@@ -111,7 +118,8 @@ def peak_memory_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def run_stage(stage: Stage, store: Store, worker: Worker, tracker: Tracker, *, began: float | None = None) -> Artifact:
+def run_stage(stage: Stage, store: Store, worker: Worker, tracker: Tracker, *, began: float | None = None,
+              streams: Streams = in_process) -> Artifact:
     """Compute a stage on all ranks and commit it from rank 0; called by every rank alike.
 
     Args:
@@ -120,6 +128,7 @@ def run_stage(stage: Stage, store: Store, worker: Worker, tracker: Tracker, *, b
         worker: this rank.
         tracker: receives figures (rank 0's are shown).
         began: time.time() at which work for it began, if that was before this call.
+        streams: where its streams are computed.
 
     Returns:
         The artifact, on every rank.
@@ -127,14 +136,15 @@ def run_stage(stage: Stage, store: Store, worker: Worker, tracker: Tracker, *, b
     if stage.combine is not None and (done := store.find(stage.key)) is not None:
         return done  # another run, or an earlier attempt of this task, was first and has discarded the shards
     began = time.time() if began is None else began
-    shards = [store.find(shard.key) or run_stage(shard, store, worker, tracker) for shard in stage.shards()]
+    shards = [store.find(shard.key) or run_stage(shard, store, worker, tracker, streams=streams) for shard in stage.shards()]
     with contextlib.ExitStack() as stack:
         own = stack.enter_context(store.building(stage.key)) if worker.rank == 0 else None
         folder = Path(worker.broadcast(str(own)))
         facts = resolve(stage.combine or stage.function)(StageContext(
             config=stage.config, parents={role: store.open(parent) for role, parent in stage.parents.items()},
             folder=folder, worker=worker, tracker=tracker, shard=stage.shard or 0, num_shards=stage.num_shards,
-            shards=tuple(shard.folder for shard in shards), endpoint=stage.endpoint))
+            shards=tuple(shard.folder for shard in shards), shard_addresses=tuple(map(store.address, shards)),
+            streams=streams, endpoint=stage.endpoint))
         if worker.rank == 0:
             peaks = [shard.record["execution"]["peak_memory_bytes"] for shard in shards]
             execution = {**worker.describe(), "peak_memory_bytes": max([peak_memory_bytes(), *peaks])}

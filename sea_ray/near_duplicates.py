@@ -2,19 +2,30 @@
 documents").
 
 Shingles are of five characters of the folded text without spaces: Thai, Lao, Khmer, Burmese and Chinese write no spaces between
-words, so shingles of words would be whole sentences there. rensa makes the MinHash signatures and finds candidates by banding.
+words, so shingles of words would be whole sentences there. rensa makes the MinHash signatures. Documents that agree in a whole
+band of their signatures fall into one bucket of that band; in each bucket a document is compared with the first one and with the
+one before it. So the work and the memory grow with the number of documents, whatever they are, and the result depends on their
+order alone, not on who made the signatures.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from typing import Any
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
 
 _IGNORED = re.compile(r"[\s\u200b-\u200f\u2060\ufeff]+")
 SHINGLE_CHARACTERS = 5
 NUM_PERMUTATIONS = 128
 NUM_BANDS = 32
+_BAND_VALUES = NUM_PERMUTATIONS // NUM_BANDS
+_MIX = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio, odd
+
+Band = Callable[[int], NDArray[np.uint32]]
+"""Number of a band -> its values in all signatures, [N, 4]."""
 
 
 def folded(text: str) -> str:
@@ -22,22 +33,65 @@ def folded(text: str) -> str:
     return _IGNORED.sub("", unicodedata.normalize("NFKC", text).casefold())
 
 
-class NearDuplicates:
-    """Lets of several near-duplicates the first pass; remembers about 4 kB per document."""
+def signatures(texts: Sequence[str]) -> NDArray[np.uint32]:
+    """Return the MinHash signatures of documents, [N, 128]: the share of equal values of two estimates their Jaccard index,
+    with an error of about 0.04."""
+    import rensa  # a compiled library that other stages need not load
 
-    def __init__(self, jaccard: float) -> None:
-        """Args: jaccard: two documents are near-duplicates from this share of common shingles, estimated, error about 0.04."""
-        import rensa  # a compiled library that other stages need not load
+    if not texts:
+        return np.zeros((0, NUM_PERMUTATIONS), np.uint32)
+    hashes = [_shingle_hashes(folded(text)) for text in texts]
+    offsets = np.cumsum([0, *map(len, hashes)], dtype=np.uint64)
+    matrix = rensa.RMinHash.digest_matrix_from_flat_token_hashes(np.concatenate(hashes), offsets, NUM_PERMUTATIONS, 0)
+    return np.array(matrix.to_rows(), np.uint32)
 
-        self._signature: Any = lambda: rensa.RMinHash(NUM_PERMUTATIONS, 0)
-        self._index: Any = rensa.RMinHashDeduplicator(jaccard, NUM_PERMUTATIONS, True, NUM_BANDS, 0)
-        self._count = 0
 
-    def __call__(self, text: str) -> str | None:
-        """Return the text if no earlier document is its near-duplicate, else None."""
-        letters = folded(text)
-        last = max(1, len(letters) - SHINGLE_CHARACTERS + 1)
-        signature = self._signature()
-        signature.update([letters[start : start + SHINGLE_CHARACTERS] for start in range(last)])
-        self._count += 1
-        return text if self._index.add(str(self._count), signature) else None
+def _shingle_hashes(letters: str) -> NDArray[np.uint64]:
+    """Return a hash of each shingle; of a shorter text, of the whole."""
+    codes = np.frombuffer(letters.encode("utf-32-le", "surrogatepass"), np.uint32).astype(np.uint64)
+    length = max(1, len(codes) - SHINGLE_CHARACTERS + 1)
+    hashes = np.zeros(length, np.uint64)
+    for start in range(min(SHINGLE_CHARACTERS, len(codes))):
+        hashes = (hashes ^ codes[start : start + length]) * _MIX
+        hashes ^= hashes >> np.uint64(29)
+    return hashes
+
+
+def near_duplicates(band: Band, jaccard: float) -> NDArray[np.bool_]:
+    """Return which documents are near-duplicates of an earlier one, [N].
+
+    Args:
+        band: of the documents' signatures; asked twice for each number, so that one band is in memory at a time.
+        jaccard: least share of equal values of a near-duplicate.
+    """
+    pairs = np.zeros(0, np.uint64)
+    for number in range(NUM_BANDS):
+        pairs = np.union1d(pairs, _bucket_pairs(band(number)))
+    earlier, later = (pairs >> np.uint64(32)).astype(np.int64), (pairs & np.uint64(0xFFFFFFFF)).astype(np.int64)
+    equal = np.zeros(len(pairs), np.uint8)
+    for number in range(NUM_BANDS):
+        values = band(number)
+        equal += (values[earlier] == values[later]).sum(axis=1, dtype=np.uint8)
+    found = np.zeros(len(values), np.bool_)
+    found[later[equal >= jaccard * NUM_PERMUTATIONS]] = True
+    return found
+
+
+def _bucket_pairs(values: NDArray[np.uint32]) -> NDArray[np.uint64]:
+    """Return the pairs of documents to compare, each as earlier * 2^32 + later."""
+    halves = np.ascontiguousarray(values).view(np.uint64)
+    keys = (halves[:, 0] * _MIX) ^ halves[:, 1]
+    order = np.argsort(keys, kind="stable")
+    same = keys[order[1:]] == keys[order[:-1]]
+    starts = np.concatenate([[True], ~same]) if len(order) else np.zeros(0, np.bool_)
+    first = np.maximum.accumulate(np.where(starts, np.arange(len(order)), 0))
+    place = np.flatnonzero(same) + 1
+    later = order[place].astype(np.uint64)
+    ahead = [order[place - 1].astype(np.uint64), order[first[place]].astype(np.uint64)]
+    return np.unique(np.concatenate([(earlier << np.uint64(32)) | later for earlier in ahead]))
+
+
+def repeats(texts: Sequence[str], jaccard: float) -> NDArray[np.bool_]:
+    """Return which of some texts in memory are near-duplicates of an earlier one, [N]."""
+    values = signatures(texts).reshape(len(texts), NUM_BANDS, _BAND_VALUES)
+    return near_duplicates(lambda number: values[:, number], jaccard)

@@ -13,7 +13,8 @@ from typing import Literal
 
 from sea_ray.artifacts import Artifact, digest_file
 from sea_ray.config import BaseModelConfig, ExperimentConfig
-from sea_ray.corpus.sources import input_digests
+from sea_ray.corpus.config import QualityConfig
+from sea_ray.corpus.sources import input_bytes, input_digests
 from sea_ray.evaluation.benchmarks import input_digests as benchmark_digests
 from sea_ray.execution import Stage
 from sea_ray.neurons.config import NeuronControl
@@ -30,19 +31,19 @@ from sea_ray.stages.configs import (
 from sea_ray.training.config import MixRule, PolicyControl, PolicyKind, TrainPolicy
 
 VERSIONS: dict[str, int] = {
-    "corpus": 3, "base": 2, "detection": 2, "neurons": 1, "continued_pretraining": 1, "merged": 1,
+    "corpus": 4, "base": 2, "detection": 2, "neurons": 1, "continued_pretraining": 1, "merged": 1,
     "conversations": 4, "sft": 2, "evaluation": 2, "gate": 1,
 }
 
 
-def checkpoint_digests(model: BaseModelConfig) -> dict[str, str]:
-    """Return what a base checkpoint is: the digests of a local folder's files, or the Hub id with its revision."""
-    if model.checkpoint is None:
+def checkpoint_digests(model: BaseModelConfig | QualityConfig | None, role: str = "checkpoint") -> dict[str, str]:
+    """Return what a checkpoint is: the digests of a local folder's files, or the Hub id with its revision."""
+    if model is None or model.checkpoint is None:
         return {}
     folder = Path(model.checkpoint).expanduser()
     if not folder.is_dir():
-        return {"checkpoint": f"{model.checkpoint}@{model.revision}"}
-    return {f"checkpoint/{file.name}": digest_file(file) for file in sorted(folder.iterdir()) if file.is_file()}
+        return {role: f"{model.checkpoint}@{model.revision}"}
+    return {f"{role}/{file.name}": digest_file(file) for file in sorted(folder.iterdir()) if file.is_file()}
 
 
 def corpus(config: ExperimentConfig) -> Stage:
@@ -51,10 +52,11 @@ def corpus(config: ExperimentConfig) -> Stage:
     scratch = model.checkpoint is None
     stage = CorpusStage(corpus=config.corpus, tokenizer=model.tokenizer if scratch else None, seed=config.seed,
                         base_checkpoint=model.checkpoint, base_revision=model.revision, benchmarks=config.benchmarks)
-    return Stage(kind="corpus", name="corpus", function="sea_ray.stages.corpus:gather_shard", config=stage,
-                 combine="sea_ray.stages.corpus:tokenise", num_shards=config.cluster.num_tasks,
-                 inputs=input_digests(config.corpus) | checkpoint_digests(model) | benchmark_digests(config.benchmarks),
-                 version=VERSIONS["corpus"])
+    is_large = input_bytes(config.corpus) >= config.cluster.stream_from_bytes
+    return Stage(kind="corpus", name="corpus", function="sea_ray.stages.corpus:gather_shard", config=stage, streams=is_large,
+                 combine="sea_ray.stages.corpus:tokenise", num_shards=1 if is_large else config.cluster.num_tasks,
+                 inputs=input_digests(config.corpus) | checkpoint_digests(model) | benchmark_digests(config.benchmarks)
+                 | checkpoint_digests(config.corpus.quality, "quality"), version=VERSIONS["corpus"])
 
 
 def base(config: ExperimentConfig, corpus: Artifact) -> Stage:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from sea_ray.artifacts import NOT_IDENTITY
@@ -22,6 +23,10 @@ class FileSource:
     """JSONL key, CSV/TSV/Parquet column or XML element whose text is a document; unused for plain text."""
     unit: Literal["line", "paragraph", "file"] = "line"
     """What one document is in plain text; paragraphs are parted by blank lines."""
+    licence: str = dataclasses.field(default="", metadata=NOT_IDENTITY)
+    """Licence of the text, such as "CC BY-SA 4.0"; it stands in the record and on the model card."""
+    origin: str = dataclasses.field(default="", metadata=NOT_IDENTITY)
+    """Where the text was got from, such as a URL; it stands there too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +43,20 @@ class HubSource:
     """Column whose text is a document."""
     revision: str | None = None
     """Commit, tag or branch; None: the newest, which is not reproducible."""
+    licence: str = dataclasses.field(default="", metadata=NOT_IDENTITY)
+    """Licence of the text, such as "CC BY-SA 4.0"; it stands in the record and on the model card."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """Where some text is from."""
+
+    name: str
+    """Files or dataset."""
+    licence: str
+    """"" if nobody said."""
+    origin: str
+    """Where it was got from; "" if nobody said."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +79,26 @@ class DemoSource:
 
 
 @dataclass(frozen=True, kw_only=True)
+class QualityConfig:
+    """Filter by perplexity under a small language model, compared within each language (Wenzek et al. 2020, CCNet)."""
+
+    checkpoint: str = dataclasses.field(metadata=NOT_IDENTITY)
+    """Hub id or local folder of the model; its content is part of the corpus' identity."""
+    revision: str | None = dataclasses.field(default=None, metadata=NOT_IDENTITY)
+    """Commit of the Hub id."""
+    drop_frac: float = 0.1
+    """Share of each language's documents that goes, those with the most bits per byte."""
+    max_tokens: int = 256
+    """First tokens of a document that are weighed."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.drop_frac < 1:
+            raise ConfigError("drop_frac", f"{self.drop_frac} must lie between 0 and 1; set quality=null to drop nothing")
+        if self.max_tokens < 2:
+            raise ConfigError("max_tokens", f"{self.max_tokens} tokens have no perplexity; at least 2 are needed")
+
+
+@dataclass(frozen=True, kw_only=True)
 class CorpusConfig:
     """Sources, cleaning and splits of the text."""
 
@@ -67,18 +106,22 @@ class CorpusConfig:
     """Where the text comes from: the embedded world, files, or Hugging Face datasets."""
     languages: tuple[str, ...] = tuple(LANGUAGES)
     """ISO codes, in the order of all tables."""
-    demo: DemoSource = field(default_factory=DemoSource)
+    demo: DemoSource = dataclasses.field(default_factory=DemoSource)
     """Used when source is demo."""
-    root: str | None = field(default=None, metadata=NOT_IDENTITY)
+    root: str | None = dataclasses.field(default=None, metadata=NOT_IDENTITY)
     """Folder or fsspec URL above the globs of `paths`; not part of the corpus' identity."""
-    paths: Mapping[str, tuple[FileSource, ...]] = field(default_factory=dict)
+    paths: Mapping[str, tuple[FileSource, ...]] = dataclasses.field(default_factory=dict)
     """Language -> its files; used when source is files."""
-    hub: Mapping[str, tuple[HubSource, ...]] = field(default_factory=dict)
+    hub: Mapping[str, tuple[HubSource, ...]] = dataclasses.field(default_factory=dict)
     """Language -> its datasets; used when source is hub."""
     on_bad_line: Literal["error", "skip"] = "error"
     """An undecodable, malformed or fieldless row stops the run with its file and line, or is counted in the funnel."""
     max_documents_per_language: int = 0
-    """Documents kept per language, the first in reading order; 0: all."""
+    """Distinct documents read per language, the first in order; what follows looks at these only. 0: all."""
+    max_bytes_per_language: int = 0
+    """The same in UTF-8 bytes of cleaned text. Equal bytes are about equal content; equal tokens are not. 0: all."""
+    max_tokens_per_language: int = 0
+    """Tokens of the training part per language; the document that would pass it and what follows are left out. 0: all."""
     min_characters: int = 1
     """Shorter documents (after cleaning) are dropped."""
     deduplicate: bool = True
@@ -86,6 +129,8 @@ class CorpusConfig:
     near_duplicate_jaccard: float = 0.7
     """Drop a document that shares at least this part of its character shingles with an earlier one of its language; 0: keep
     near-duplicates."""
+    quality: QualityConfig | None = None
+    """Drop the documents that a small language model finds the unlikeliest; null: none."""
     mask_personal_data: bool = False
     """Replace e-mail addresses, telephone and identity numbers by [email], [phone] and [id]."""
     zawgyi: Literal["convert", "drop"] = "convert"
@@ -109,7 +154,8 @@ class CorpusConfig:
             language(code)
         if len(set(self.languages)) != len(self.languages):
             raise ConfigError("languages", f"{list(self.languages)} names a language twice; once is enough")
-        for name in ("max_documents_per_language", "min_characters", "identify_from_characters"):
+        for name in ("max_documents_per_language", "max_bytes_per_language", "max_tokens_per_language", "min_characters",
+                     "identify_from_characters"):
             if getattr(self, name) < 0:
                 raise ConfigError(name, f"{getattr(self, name)} is negative; 0 switches it off")
         if self.near_duplicate_jaccard and not 0.5 <= self.near_duplicate_jaccard <= 1:
@@ -120,6 +166,21 @@ class CorpusConfig:
                 raise ConfigError(name, f"{getattr(self, name)} must lie between 0 and 0.5; both parts are used")
         self._check_source()
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether a language is read up to a limit only."""
+        return bool(self.max_documents_per_language or self.max_bytes_per_language)
+
+    def provenance(self, code: str) -> list[Provenance]:
+        """Return where the text of a language is from, one entry per source in order."""
+        if self.source == "demo":
+            return [Provenance(name="demo world", licence="that of sea_ray", origin="sea_ray.demo")]
+        if self.source == "files":
+            return [Provenance(name=source.glob, licence=source.licence, origin=source.origin) for source in self.paths[code]]
+        return [Provenance(name=source.dataset, licence=source.licence,
+                           origin=f"Hugging Face, {source.name or 'default'}@{source.revision or 'newest'}")
+                for source in self.hub[code]]
+
     def _check_source(self) -> None:
         if self.source == "files":
             if self.root is None:
@@ -127,10 +188,10 @@ class CorpusConfig:
             self._check_languages("paths", self.paths)
         if self.source == "hub":
             self._check_languages("hub", self.hub)
-            if self.max_documents_per_language == 0:
+            if not self.is_limited:
                 raise ConfigError(
                     "max_documents_per_language",
-                    "0 (all) of a stream may be terabytes; set a number, such as 100000",
+                    "0 (all) of a stream may be terabytes; set a number, such as 100000, or max_bytes_per_language",
                 )
 
     def _check_languages(self, key: str, sources: Mapping[str, tuple[object, ...]]) -> None:

@@ -1,17 +1,23 @@
-"""Documents: cleaned text per language and split, with the funnel that says what each step took."""
+"""Documents: cleaned text per language and split in Parquet files, with the funnel that says what each step took."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 
 import pyarrow
 import pyarrow.parquet
 
-from sea_ray.artifacts import plain, read_json, write_json
+from sea_ray.artifacts import read_json, write_json
 
 SPLITS = ("train", "validation", "test")
+_SCHEMA = pyarrow.schema([("text", pyarrow.large_string())])
+_INDEX = "funnel.json"
+_GROUP_DOCUMENTS, _GROUP_BYTES = 4096, 1 << 23
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,8 +26,7 @@ class FunnelRow:
 
     language: str
     step: str
-    """read, zawgyi, clean, mask, deduplicate, near_deduplicate, identify or decontaminate, in this order; "read" takes bad
-    rows."""
+    """One of `gather.STEPS`; "read" takes bad rows."""
     documents_in: int
     documents_out: int
     bytes_in: int
@@ -31,35 +36,146 @@ class FunnelRow:
     """Documents that go on with another text."""
 
 
-@dataclass(frozen=True)
-class Documents:
-    """The text of a corpus."""
+@dataclass(frozen=True, kw_only=True)
+class SourceRow:
+    """What one source gave to one language."""
 
-    texts: Mapping[str, Mapping[str, Sequence[str]]]
-    """Language -> split ("train", "validation", "test") -> documents in reading order."""
-    funnel: tuple[FunnelRow, ...]
-    """One row per language and step."""
+    language: str
+    source: str
+    """Its files or dataset."""
+    documents: int
+    """Documents that are in the corpus."""
+    bytes: int
+    """UTF-8 bytes of them."""
+
+
+class Documents:
+    """The text of a corpus, read from its files as a stream."""
+
+    def __init__(self, folder: Path, addresses: Mapping[str, str], funnel: Sequence[FunnelRow],
+                 sources: Sequence[SourceRow]) -> None:
+        """Args: folder: holds the files; addresses: language -> folder of its files as every node reaches it, in the order of
+        the configuration; funnel: one row per language and step; sources: one row per source."""
+        self._folder, self._addresses = folder, addresses
+        self.funnel, self.sources = tuple(funnel), tuple(sources)
 
     @property
     def languages(self) -> tuple[str, ...]:
         """Codes in the order of the configuration."""
-        return tuple(self.texts)
+        return tuple(self._addresses)
 
-    def save(self, folder: Path) -> None:
-        """Write documents.parquet (language, split, text) and funnel.json."""
-        rows = [(code, split, text) for code, parts in self.texts.items() for split in SPLITS for text in parts[split]]
-        columns = list(zip(*rows, strict=True)) or [(), (), ()]
-        table = pyarrow.table(dict(zip(("language", "split", "text"), map(list, columns), strict=True)))
-        folder.mkdir(parents=True, exist_ok=True)
-        pyarrow.parquet.write_table(table, folder / "documents.parquet", compression="zstd")
-        write_json(folder / "funnel.json", {"languages": list(self.texts), "rows": plain(self.funnel)})
+    def file(self, language: str, split: str) -> Path:
+        """Return the Parquet file of a split: one column, "text"."""
+        return documents_file(self._folder, language, split)
+
+    def url(self, language: str, split: str) -> str:
+        """Return the address of that file as every node reaches it."""
+        return f"{self._addresses[language]}/{self.file(language, split).name}"
+
+    def texts(self, language: str, split: str) -> Iterator[str]:
+        """Yield the documents of a split ("train", "validation", "test") in reading order."""
+        with contextlib.closing(pyarrow.parquet.ParquetFile(self.file(language, split))) as parquet:
+            for batch in parquet.iter_batches(batch_size=1024):
+                yield from batch.column(0).to_pylist()
 
     @classmethod
-    def load(cls, folder: Path) -> Documents:
-        """Read what `save` wrote."""
-        head = read_json(folder / "funnel.json")
-        texts: dict[str, dict[str, list[str]]] = {code: {split: [] for split in SPLITS} for code in head["languages"]}
-        for batch in pyarrow.parquet.ParquetFile(folder / "documents.parquet").iter_batches():
-            for code, split, text in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-                texts[code][split].append(text)
-        return cls(texts=texts, funnel=tuple(FunnelRow(**row) for row in head["rows"]))
+    def load(cls, folder: Path, address: str | None = None) -> Documents:
+        """Open what a DocumentWriter wrote.
+
+        Args:
+            folder: on this machine.
+            address: of the same folder as every node reaches it; None: nobody else needs it.
+        """
+        index = read_json(folder / _INDEX)
+        return cls(folder, dict.fromkeys(index["languages"], address or str(folder)),
+                   [FunnelRow(**row) for row in index["funnel"]], [SourceRow(**row) for row in index["sources"]])
+
+    @classmethod
+    def join(cls, parts: Sequence[Documents], languages: Sequence[str], folder: Path) -> Documents:
+        """Bring the files of several corpora of different languages into one folder, which is made."""
+        folder.mkdir(parents=True)
+        owners = {code: part for part in parts for code in part.languages}
+        for code in languages:
+            for split in SPLITS:
+                _link(owners[code].file(code, split), documents_file(folder, code, split))
+        joined = cls(folder, {code: owners[code]._addresses[code] for code in languages},
+                     [row for code in languages for row in owners[code].funnel if row.language == code],
+                     [row for code in languages for row in owners[code].sources if row.language == code])
+        joined.save_index()
+        return joined
+
+    def save_index(self) -> None:
+        """Write what makes the files a corpus."""
+        write_json(self._folder / _INDEX, {"languages": self.languages, "funnel": self.funnel, "sources": self.sources})
+
+
+def _link(file: Path, target: Path) -> None:
+    try:
+        target.hardlink_to(file)
+    except OSError:  # a file system without links
+        shutil.copyfile(file, target)
+
+
+def documents_file(folder: Path, language: str, split: str) -> Path:
+    """Return the file of a split."""
+    return folder / f"{language}.{split}.parquet"
+
+
+def num_row_groups(file: Path) -> int:
+    """Return into how many groups the rows of a Parquet file are parted."""
+    return int(pyarrow.parquet.read_metadata(file).num_row_groups)
+
+
+class DocumentWriter:
+    """Writes documents as they come; a context that closes the files."""
+
+    def __init__(self, folder: Path, languages: Sequence[str]) -> None:
+        """Args: folder: made if need be; languages: all that will be written."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder, self._languages = folder, tuple(languages)
+        self.counts = {code: dict.fromkeys(SPLITS, 0) for code in languages}
+        self._parts = {(code, split): _PartWriter(documents_file(folder, code, split)) for code in languages for split in SPLITS}
+
+    def append(self, language: str, split: str, texts: pyarrow.Array | Sequence[str]) -> None:
+        """Add documents to the end of a split."""
+        self.counts[language][split] += len(texts)
+        self._parts[language, split].append(pyarrow.array(texts, pyarrow.large_string()))
+
+    def finish(self, funnel: Sequence[FunnelRow], sources: Sequence[SourceRow] = ()) -> Documents:
+        """Write the index, which makes the files a corpus."""
+        self.__exit__(None, None, None)
+        documents = Documents(self._folder, dict.fromkeys(self._languages, str(self._folder)), funnel, sources)
+        documents.save_index()
+        return documents
+
+    def __enter__(self) -> DocumentWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for part in self._parts.values():
+            part.close()
+
+
+class _PartWriter:
+    """Writes the documents of one split in row groups of a fair size."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = pyarrow.parquet.ParquetWriter(file, _SCHEMA, compression="zstd")
+        self._waiting: list[pyarrow.Array] = []
+
+    def append(self, texts: pyarrow.Array) -> None:
+        self._waiting.append(texts)
+        if sum(map(len, self._waiting)) >= _GROUP_DOCUMENTS or sum(part.nbytes for part in self._waiting) >= _GROUP_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        texts = pyarrow.chunked_array(self._waiting, pyarrow.large_string())
+        if len(texts):
+            self._file.write_table(pyarrow.table([texts], schema=_SCHEMA))
+        self._waiting = []
+
+    def close(self) -> None:
+        """Write what waits; a second time does nothing."""
+        if self._file.is_open:
+            self._flush()
+            self._file.close()

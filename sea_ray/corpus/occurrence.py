@@ -9,25 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import accumulate
-from pathlib import Path
 
-import pyarrow.parquet
 import regex
 
+from sea_ray.corpus.documents import SPLITS, Documents
 from sea_ray.near_duplicates import folded
 
 _SPACED = regex.compile(r"[\p{Latin}\p{Tamil}\p{N}]")
 _IN_WORD = regex.compile(r"[\p{L}\p{M}\p{N}]")
 
 
-def document_texts(folder: Path) -> Iterator[tuple[str, str]]:
-    """Yield language and text of each document of every split, a part of the file in memory at a time.
-
-    Args:
-        folder: `documents/` of a corpus.
-    """
-    for batch in pyarrow.parquet.ParquetFile(folder / "documents.parquet").iter_batches(columns=["language", "text"]):
-        yield from zip(batch.column("language").to_pylist(), batch.column("text").to_pylist(), strict=True)
+def document_texts(documents: Documents) -> Iterator[tuple[str, str]]:
+    """Yield language and text of each document of every split, as a stream."""
+    for code in documents.languages:
+        for split in SPLITS:
+            yield from ((code, text) for text in documents.texts(code, split))
 
 
 def occurring(names: Iterable[str], texts: Iterable[tuple[str, str]]) -> dict[str, str]:

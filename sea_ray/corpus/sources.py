@@ -1,35 +1,100 @@
-"""Raw documents of one language out of files or Hugging Face datasets, with bad rows refused or counted."""
+"""Raw documents out of the demo world, files or Hugging Face datasets, in batches; bad rows are refused or counted."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from itertools import chain
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import fsspec
+import pyarrow
 
 from sea_ray.corpus.config import CorpusConfig, FileSource, HubSource
 from sea_ray.corpus.reading import COMPRESSIONS, READERS, BadRow, file_format, read_rows
+from sea_ray.demo import Split, World
 from sea_ray.errors import DataError, MachineError
 
+RAW = pyarrow.schema([("language", pyarrow.string()), ("source", pyarrow.int16()), ("split", pyarrow.string()),
+                      ("text", pyarrow.large_binary()), ("num_bytes", pyarrow.int64())])
+"""A batch of raw documents; a bad row has no text. Text is UTF-8 that may hold halves of surrogate pairs, which JSON can escape
+and cleaning mends."""
+_BATCH_ROWS, _BATCH_BYTES = 1024, 1 << 22
 
-def read_language(config: CorpusConfig, code: str) -> Iterator[str | BadRow]:
-    """Yield the uncleaned documents of a language from its files or datasets, in the order of the configuration.
 
-    Args:
-        config: with source "files" or "hub".
-        code: language.
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """What one process reads in order: a file, a dataset, or a split of the demo world."""
 
-    Returns:
-        Document texts; and BadRows if config.on_bad_line is "skip".
+    language: str
+    source: int
+    """Number of the source among the language's."""
+    place: str
+    """File, dataset, or name of the split."""
+
+
+def pieces(config: CorpusConfig, code: str) -> list[Piece]:
+    """Return what a language is read from, in the order of the configuration.
 
     Raises:
-        DataError: a glob matches nothing, a dataset does not exist, or (on_bad_line "error") a row is bad.
+        DataError: a folder that is missing, or a glob that matches nothing.
     """
+    if config.source == "demo":  # test first: of documents that two splits share, the held-out one stays
+        return [Piece(language=code, source=0, place=split) for split in ("test", "validation", "train")]
     if config.source == "files":
-        return chain.from_iterable(_read_files(config, source) for source in config.paths[code])
-    return chain.from_iterable(_read_dataset(config, source) for source in config.hub[code])
+        return [Piece(language=code, source=number, place=path) for number, source in enumerate(config.paths[code])
+                for path in _match(config, source)]
+    return [Piece(language=code, source=number, place=source.dataset) for number, source in enumerate(config.hub[code])]
+
+
+def read_piece(config: CorpusConfig, piece: Piece) -> Iterator[pyarrow.Table]:
+    """Yield the uncleaned documents of a piece in batches of the schema RAW.
+
+    Raises:
+        DataError: a dataset does not exist, or (on_bad_line "error") a row is bad.
+    """
+    split = piece.place if config.source == "demo" else None
+    batch: list[tuple[bytes | None, int]] = []
+    filled_bytes = 0
+    for row in _rows(config, piece):
+        if isinstance(row, BadRow):
+            batch.append((None, row.num_bytes))
+        else:
+            text = row.encode("utf-8", "surrogatepass")
+            batch.append((text, len(text)))
+        filled_bytes += batch[-1][1]
+        if len(batch) == _BATCH_ROWS or filled_bytes >= _BATCH_BYTES:
+            yield _table(piece, split, batch)
+            batch, filled_bytes = [], 0
+    if batch:
+        yield _table(piece, split, batch)
+
+
+def _table(piece: Piece, split: str | None, rows: list[tuple[bytes | None, int]]) -> pyarrow.Table:
+    texts, sizes = zip(*rows, strict=True)
+    constants = ([value] * len(rows) for value in (piece.language, piece.source, split))
+    return pyarrow.table([*constants, texts, sizes], schema=RAW)
+
+
+def _rows(config: CorpusConfig, piece: Piece) -> Iterator[str | BadRow]:
+    if config.source == "demo":
+        return _read_demo(config, piece)
+    if config.source == "files":
+        return _read_file(config, config.paths[piece.language][piece.source], piece.place)
+    return _read_dataset(config, config.hub[piece.language][piece.source])
+
+
+def _read_demo(config: CorpusConfig, piece: Piece) -> Iterator[str]:
+    counts: dict[str, int] = {"test": config.demo.test_documents, "validation": config.demo.validation_documents,
+                              "train": config.demo.train_documents}
+    split: Split = piece.place  # type: ignore[assignment]
+    yield from _world(config.demo.world_seed, config.languages).documents(piece.language, split, counts[split])
+
+
+@cache
+def _world(seed: int, languages: tuple[str, ...]) -> World:
+    return World(seed, languages)
 
 
 def input_digests(config: CorpusConfig) -> dict[str, str]:
@@ -38,13 +103,22 @@ def input_digests(config: CorpusConfig) -> dict[str, str]:
         return {}
     fs, root = _open_root(config)
     digests = {}
-    for code in config.languages:
-        for path in chain.from_iterable(_match(config, source) for source in config.paths[code]):
-            name = path.removeprefix(root).lstrip("/")
-            if name not in digests:
-                with fs.open(path, "rb") as stream:
-                    digests[name] = hashlib.file_digest(stream, "sha256").hexdigest()
+    for path in _all_files(config):
+        with fs.open(path, "rb") as stream:
+            digests[path.removeprefix(root).lstrip("/")] = hashlib.file_digest(stream, "sha256").hexdigest()
     return digests
+
+
+def input_bytes(config: CorpusConfig) -> int:
+    """Return the size of the files that a corpus is read from, as they lie there; 0 for other sources."""
+    if config.source != "files":
+        return 0
+    fs, _ = _open_root(config)
+    return sum(int(fs.size(path)) for path in _all_files(config))
+
+
+def _all_files(config: CorpusConfig) -> list[str]:
+    return list(dict.fromkeys(piece.place for code in config.languages for piece in pieces(config, code)))
 
 
 def _open_root(config: CorpusConfig) -> tuple[Any, str]:
@@ -66,13 +140,12 @@ def _match(config: CorpusConfig, source: FileSource) -> list[str]:
     return paths
 
 
-def _read_files(config: CorpusConfig, source: FileSource) -> Iterator[str | BadRow]:
+def _read_file(config: CorpusConfig, source: FileSource, path: str) -> Iterator[str | BadRow]:
     fs, _ = _open_root(config)
-    for path in _match(config, source):
-        suffix = path[path.rfind(".") :]
-        with fs.open(path, "rb", compression=COMPRESSIONS.get(suffix)) as stream:
-            for row in read_rows(stream, path, source):
-                yield _judge(config, row, path)
+    suffix = path[path.rfind(".") :]
+    with fs.open(path, "rb", compression=COMPRESSIONS.get(suffix)) as stream:
+        for row in read_rows(stream, path, source):
+            yield _judge(config, row, path)
 
 
 def _judge(config: CorpusConfig, row: str | BadRow, place: str) -> str | BadRow:

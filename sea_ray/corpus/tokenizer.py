@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import json
 import random
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain
 from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, normalizers, pre_tokenizers
@@ -75,14 +75,16 @@ def train_tokenizer(documents: Documents, config: TokenizerConfig, seed: int) ->
     learner = Tokenizer(BPE())
     learner.normalizer = normalizers.NFC()
     learner.pre_tokenizer = pre_tokenizers.Split(Regex(WORDS), behavior="isolated")
+    texts = [*_equal_shares(documents, config.training_bytes_per_language, seed), *ROLES * _ROLES_READ]
+    alphabet = _alphabet(texts, max(1, (config.vocab_size - 259) // 4))  # at most three entries each: they always fit
     trainer = BpeTrainer(
         vocab_size=config.vocab_size,
         min_frequency=config.min_frequency,
         max_token_length=config.max_token_characters,
-        limit_alphabet=max(1, (config.vocab_size - 259) // 4),  # at most three entries each: they always fit
+        initial_alphabet=alphabet,
+        limit_alphabet=len(alphabet),
         show_progress=False,
     )
-    texts = chain(_equal_shares(documents, config.training_bytes_per_language, seed), ROLES * _ROLES_READ)
     learner.train_from_iterator(texts, trainer)
     vocab, merges, broken = _as_qwen2(json.loads(learner.to_str())["model"], config.vocab_size)
     tokenizer = Qwen2Tokenizer(
@@ -96,6 +98,15 @@ def train_tokenizer(documents: Documents, config: TokenizerConfig, seed: int) ->
     )
     tokenizer.add_tokens([AddedToken(text, special=False, normalized=True) for text in broken])
     return tokenizer
+
+
+def _alphabet(texts: Sequence[str], limit: int) -> list[str]:
+    """Return the most frequent characters; of equally frequent ones the first by code point, where the trainer would let the
+    hash of its process decide."""
+    counts: Counter[str] = Counter()
+    for text in texts:
+        counts.update(text)
+    return sorted(counts, key=lambda letter: (-counts[letter], letter))[:limit]
 
 
 def _as_qwen2(
@@ -133,9 +144,13 @@ def _byte_level(text: str) -> str:
 
 def _equal_shares(documents: Documents, cap_bytes: int, seed: int) -> Iterator[str]:
     """Yield documents until each language has given as many bytes as the largest has, at most `cap_bytes`."""
-    largest = max(sum(len(text.encode()) for text in parts["train"]) for parts in documents.texts.values())
-    for code, parts in documents.texts.items():
-        yield from _share(parts["train"], min(cap_bytes, largest), random.Random(f"{seed}/{code}"))
+    sizes = {code: sum(len(text.encode()) for text in documents.texts(code, "train")) for code in documents.languages}
+    budget_bytes = min(cap_bytes, max(sizes.values()))
+    for code, size in sizes.items():
+        rng = random.Random(f"{seed}/{code}")
+        taken = min(1.0, 2 * budget_bytes / size)  # of more text than twice the budget, a sample is shuffled
+        texts = [text for text in documents.texts(code, "train") if taken == 1.0 or rng.random() < taken]
+        yield from _share(texts, budget_bytes, rng)
 
 
 def _share(texts: Sequence[str], budget_bytes: int, rng: random.Random) -> Iterator[str]:

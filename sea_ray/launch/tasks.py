@@ -8,7 +8,9 @@ import ray
 
 from sea_ray.artifacts import Artifact, Store
 from sea_ray.execution import Stage, run_stage
+from sea_ray.launch.ray_streams import ray_streams
 from sea_ray.launch.run_queue import QueueTracker, find_queue
+from sea_ray.streams import in_process
 
 
 def _compute(stage: Stage, store_url: str, queue_name: str, threads: int, began: float | None = None) -> None:
@@ -19,7 +21,7 @@ def _compute(stage: Stage, store_url: str, queue_name: str, threads: int, began:
     torch.set_num_threads(threads)
     store, tracker = Store(store_url), QueueTracker(find_queue(queue_name), stage.name)
     try:
-        run_stage(stage, store, SoloWorker(), tracker, began=began)
+        run_stage(stage, store, SoloWorker(), tracker, began=began, streams=ray_streams if stage.streams else in_process)
     except FileNotFoundError:
         if store.find(stage.key) is None:  # else another run joined the shards first and has discarded them
             raise
@@ -29,7 +31,8 @@ def run_as_tasks(stage: Stage, store: Store, queue_name: str, *, num_cpus: float
     """Compute a stage with Ray tasks and return its artifact.
 
     The shards of a map stage are one task each, retried by Ray if its worker dies; one more task joins them. A shard
-    that an interrupted run finished is not computed again. Their processes stay warm between stages.
+    that an interrupted run finished is not computed again. Their processes stay warm between stages. A stage with streams
+    takes no processor itself: its streams do.
 
     Args:
         stage: what to compute.
@@ -38,7 +41,7 @@ def run_as_tasks(stage: Stage, store: Store, queue_name: str, *, num_cpus: float
         num_cpus: Ray's count for one task.
         threads: torch threads of one task.
     """
-    task = ray.remote(_compute).options(num_cpus=num_cpus, max_retries=2)
+    task = ray.remote(_compute).options(num_cpus=0 if stage.streams else num_cpus, max_retries=2)
     began = time.time()
     ray.get([task.remote(shard, store.url, queue_name, threads)
              for shard in stage.shards() if store.find(shard.key) is None])

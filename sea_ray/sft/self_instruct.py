@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sea_ray.errors import DataError
 from sea_ray.languages import LANGUAGES
-from sea_ray.near_duplicates import NearDuplicates
+from sea_ray.near_duplicates import repeats
 from sea_ray.sft.conversation import Conversation
 from sea_ray.sft.teacher import Answer, Generated, TeacherConfig, ask, json_object
 from sea_ray.tracking import Tracker
@@ -61,17 +61,13 @@ def question(config: TeacherConfig, code: str, shown: Sequence[Conversation], nu
 
 def _select(config: TeacherConfig, shown: Sequence[Conversation], answers: Sequence[Answer], file: Path) -> Counter[str]:
     """Write the instructions that can be read and repeat nothing, in the order of their numbers; return the outcomes."""
-    seen, outcomes, kept = NearDuplicates(config.repeated_jaccard), Counter[str](), []
-    for one in shown:
-        seen(one.messages[-2].content)
-    for answer in answers:
-        pair = parse(answer.text)
-        outcome = "unparsed" if pair is None else "accepted" if seen(pair["prompt"]) else "repeated"
-        outcomes[outcome] += 1
-        if pair is not None and outcome == "accepted":
-            kept.append(json.dumps(pair, ensure_ascii=False) + "\n")
-    file.write_text("".join(kept), encoding="utf-8")
-    return outcomes
+    pairs = [parse(answer.text) for answer in answers]
+    read = [pair for pair in pairs if pair is not None]
+    prompts = [*(one.messages[-2].content for one in shown), *(pair["prompt"] for pair in read)]
+    repeated = repeats(prompts, config.repeated_jaccard)[len(shown):]
+    kept = [pair for pair, is_repeat in zip(read, repeated, strict=True) if not is_repeat]
+    file.write_text("".join(json.dumps(pair, ensure_ascii=False) + "\n" for pair in kept), encoding="utf-8")
+    return +Counter(accepted=len(kept), repeated=len(read) - len(kept), unparsed=len(pairs) - len(read))
 
 
 def parse(text: str) -> dict[str, str] | None:

@@ -3,53 +3,84 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
+import numpy as np
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from sea_ray.corpus.config import QualityConfig
 from sea_ray.corpus.documents import Documents
 from sea_ray.corpus.gather import gather_documents
-from sea_ray.corpus.tokenized import TokenizedCorpus, tokenize_documents
+from sea_ray.corpus.tokenized import TokenizedCorpus, encode_texts, end_of_text_id, tokenize_documents
 from sea_ray.corpus.tokenizer import train_tokenizer
 from sea_ray.evaluation.benchmarks import read_all
+from sea_ray.evaluation.bits_per_byte import bits_per_byte
 from sea_ray.evaluation.contamination import Contamination, benchmark_texts
 from sea_ray.execution import StageContext
 from sea_ray.stages.configs import CorpusStage
+from sea_ray.training.checkpoint import Checkpoint
 
 
 def gather_shard(context: StageContext) -> Mapping[str, Any]:
     """Write the clean documents of every num_shards-th language."""
     config: CorpusStage = context.config
-    mine = config.corpus.languages[context.shard :: context.num_shards]
-    held_out = None
+    held_out, quality = None, config.corpus.quality
     if config.benchmarks.files:
         held_out = Contamination(benchmark_texts(read_all(config.benchmarks, config.corpus.languages))).find
-    gather_documents(config.corpus, context.tracker, held_out, mine).save(context.folder)
+    gather_documents(config.corpus, context.folder / "documents", tracker=context.tracker, held_out=held_out,
+                     perplexity=DocumentPerplexity(quality) if quality else None,
+                     languages=config.corpus.languages[context.shard :: context.num_shards], streams=context.streams)
     return {}
 
 
 def tokenise(context: StageContext) -> Mapping[str, Any]:
-    """Write `documents/` and `tokens/`; facts: the funnel, and documents, bytes and tokens per language and split."""
+    """Write `documents/` and `tokens/`; facts: funnel, sources, and documents, bytes and tokens per language and split."""
     config: CorpusStage = context.config
-    parts = [Documents.load(folder) for folder in context.shards]
-    texts = {code: part.texts[code] for code in config.corpus.languages for part in parts if code in part.texts}
-    documents = Documents(texts=texts, funnel=tuple(row for code in texts for part in parts for row in part.funnel
-                                                    if row.language == code))
-    documents.save(context.folder / "documents")
+    parts = [Documents.load(folder / "documents", f"{address}/documents")
+             for folder, address in zip(context.shards, context.shard_addresses, strict=True)]
+    documents = Documents.join(parts, config.corpus.languages, context.folder / "documents")
     if config.tokenizer is not None:
         tokenizer = train_tokenizer(documents, config.tokenizer, config.seed)
     else:
-        from sea_ray.training.checkpoint import Checkpoint
-
         assert config.base_checkpoint is not None
         tokenizer = Checkpoint.from_hub_or_path(config.base_checkpoint, config.base_revision).load_tokenizer()
-    corpus = tokenize_documents(documents, tokenizer)
-    corpus.save(context.folder / "tokens")
+    corpus = tokenize_documents(documents, tokenizer, context.folder / "tokens", max_tokens=config.corpus.max_tokens_per_language,
+                                streams=context.streams)
     return {
         "vocab_size": len(tokenizer),
         "funnel": documents.funnel,
+        "sources": documents.sources,
         "sizes": {code: {split: {"documents": corpus.num_documents(code, split), "bytes": corpus.num_bytes(code, split),
                                  "tokens": corpus.num_tokens(code, split)}
                          for split in ("train", "validation", "test")} for code in corpus.languages},
     }
+
+
+class DocumentPerplexity:
+    """Bits per byte of the beginning of a document under a small language model.
+
+    Documents are weighed one at a time: in company, padding would move the last digits, and with them what is dropped.
+    """
+
+    def __init__(self, config: QualityConfig) -> None:
+        """Args: config: names the model; each process that weighs loads it."""
+        self._config = config
+
+    @cached_property
+    def _model(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+        checkpoint = Checkpoint.from_hub_or_path(self._config.checkpoint, self._config.revision)
+        model = checkpoint.load_model()
+        return model.to("cuda" if torch.cuda.is_available() else "cpu").eval(), checkpoint.load_tokenizer()
+
+    def __call__(self, text: str) -> float:
+        """Return the bits per byte of a document that is not empty."""
+        model, tokenizer = self._model
+        eos_id = end_of_text_id(tokenizer)
+        ids = encode_texts([text], tokenizer, eos_id)[0][: self._config.max_tokens]
+        num_bytes = len(tokenizer.decode(ids, skip_special_tokens=True).encode())
+        return bits_per_byte(model, np.array(ids), num_bytes, eos_id)
 
 
 def load_corpus(context: StageContext, role: str = "corpus") -> TokenizedCorpus:

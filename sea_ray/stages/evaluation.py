@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields, replace
+from itertools import islice
 from typing import Any
 
 from sea_ray.corpus.documents import Documents
@@ -37,7 +38,7 @@ def make_suite(config: EvaluationStage, documents: Documents, languages: tuple[s
     suite = demo_suite(World(config.world_seed, config.languages), own)
     public = read_benchmarks(config.benchmarks, own)
     texts = tuple(TextItem(language=code, text=text) for code in languages
-                  for text in documents.texts[code]["test"][:config.evaluation.texts])
+                  for text in islice(documents.texts(code, "test"), config.evaluation.texts))
     both = {part.name: getattr(suite, part.name) + getattr(public, part.name) for part in fields(Suite)}
     return Suite(**both | {"texts": texts + public.texts})
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 from transformers import PreTrainedModel
 
+from sea_ray.corpus.documents import Documents
 from sea_ray.corpus.occurrence import document_texts, occurring
 from sea_ray.demo import World
 from sea_ray.errors import DataError
@@ -83,7 +84,7 @@ def build_conversations(context: StageContext) -> Mapping[str, Any]:
 def known_entities(context: StageContext, conversations: Sequence[Conversation]) -> set[str | None]:
     """Return the invented names that a document of any language holds: to refuse what the model has read of would be wrong."""
     names = dict.fromkeys(one.entity for one in conversations if one.entity)
-    found = occurring(names, document_texts(context.parents["corpus"] / "documents"))
+    found = occurring(names, document_texts(Documents.load(context.parents["corpus"] / "documents")))
     if found:
         some = ", ".join(f"{name} ({code})" for name, code in list(found.items())[:5])
         context.tracker.note(f"{len(found):,} of {len(names):,} invented names occur in the corpus, such as {some}; what asks "

@@ -3,9 +3,10 @@ import json
 
 import pytest
 
-from sea_ray.corpus.config import CorpusConfig, DemoSource, FileSource, HubSource
+from sea_ray.artifacts import fingerprint
+from sea_ray.corpus.config import CorpusConfig, DemoSource, FileSource, HubSource, Provenance, QualityConfig
 from sea_ray.corpus.documents import Documents
-from sea_ray.corpus.gather import gather_documents, split_of
+from sea_ray.corpus.refining import split_of
 from sea_ray.corpus.sources import input_digests
 from sea_ray.errors import ConfigError, DataError
 
@@ -42,9 +43,9 @@ def steps(documents, code):
     return {row.step: row.documents_in - row.documents_out for row in documents.funnel if row.language == code}
 
 
-def test_every_document_lands_in_one_split_and_the_shares_are_about_right(root):
-    documents = gather_documents(files_config(root))
-    parts = documents.texts["vi"]
+def test_every_document_lands_in_one_split_and_the_shares_are_about_right(root, gather, in_memory):
+    documents = gather(files_config(root))
+    parts = in_memory(documents, "vi")
     assert sorted(text for part in parts.values() for text in part) == sorted(
         SENTENCES["vi"].format(i) for i in range(300)
     )
@@ -52,79 +53,79 @@ def test_every_document_lands_in_one_split_and_the_shares_are_about_right(root):
     assert 15 <= len(parts["validation"]) <= 45
 
 
-def test_split_of_a_document_does_not_depend_on_other_documents(root):
+def test_split_of_a_document_does_not_depend_on_other_documents(root, gather, in_memory):
     config = files_config(root)
-    before = gather_documents(config).texts["en"]
+    before = in_memory(gather(config), "en")
     (root / "en.txt").write_text("\n".join(SENTENCES["en"].format(i) for i in range(299, 50, -1)))
-    after = gather_documents(config).texts["en"]
+    after = in_memory(gather(config), "en")
     for split, texts in after.items():
         assert set(texts) <= set(before[split])
     assert split_of("One  CAT", config) == split_of("one cat", config)
 
 
-def test_another_seed_gives_another_split(root):
-    first, second = (gather_documents(files_config(root, seed=seed)).texts["en"]["test"] for seed in (0, 1))
+def test_another_seed_gives_another_split(root, gather, in_memory):
+    first, second = (in_memory(gather(files_config(root, seed=seed)), "en")["test"] for seed in (0, 1))
     assert set(first) != set(second)
 
 
-def test_funnel_counts_what_each_step_took(root):
+def test_funnel_counts_what_each_step_took(root, gather):
     lines = [SENTENCES["en"].format(i) for i in range(200)]
     lines += ["  ", lines[0].upper(), lines[1] + " ", SENTENCES["vi"].format(1), SENTENCES["vi"].format(2), "Xin chào"]
     (root / "en.txt").write_text("\n".join(lines))
-    documents = gather_documents(files_config(root))
+    documents = gather(files_config(root))
     # the short Vietnamese greeting is below identify_from_characters and is not judged
-    assert steps(documents, "en") == {"read": 0, "clean": 1, "deduplicate": 2, "identify": 2}
+    assert steps(documents, "en") == {"read": 0, "clean": 1, "identify": 2, "deduplicate": 2}
     for before, after in zip(documents.funnel[:3], documents.funnel[1:4], strict=True):
         assert (before.documents_out, before.bytes_out) == (after.documents_in, after.bytes_in)
 
 
-def test_personal_data_are_masked_when_asked_and_counted(root):
+def test_personal_data_are_masked_when_asked_and_counted(root, gather, in_memory):
     with (root / "en.txt").open("a") as stream:
         stream.write("\nWrite to the keeper of the old bridge, keeper@bridge.example, before the flood.")
-    plain, masked = (gather_documents(files_config(root, mask_personal_data=on)) for on in (False, True))
-    texts = [[text for part in one.texts["en"].values() for text in part] for one in (plain, masked)]
+    plain, masked = (gather(files_config(root, mask_personal_data=on)) for on in (False, True))
+    texts = [[text for part in in_memory(one, "en").values() for text in part] for one in (plain, masked)]
     assert any("keeper@bridge.example" in text for text in texts[0])
     assert any("[email]" in text for text in texts[1])
     assert not any("@" in text for text in texts[1])
     assert next(row.documents_changed for row in masked.funnel if row.step == "mask") == 1
 
 
-def test_documents_that_repeat_what_is_held_out_are_dropped_and_counted(root):
-    documents = gather_documents(files_config(root), held_out=lambda text: text[:3] if "number 17 " in text else None)
+def test_documents_that_repeat_what_is_held_out_are_dropped_and_counted(root, gather, in_memory):
+    documents = gather(files_config(root), held_out=lambda text: text[:3] if "number 17 " in text else None)
     assert steps(documents, "en")["decontaminate"] == 1
-    assert not any("number 17 " in text for part in documents.texts["en"].values() for text in part)
+    assert not any("number 17 " in text for part in in_memory(documents, "en").values() for text in part)
 
 
-def test_bad_row_is_an_error_with_file_and_line_or_a_counted_skip(root):
+def test_bad_row_is_an_error_with_file_and_line_or_a_counted_skip(root, gather):
     with (root / "vi/a.jsonl").open("a") as stream:
         stream.write('\n{"body": oops}\n')
     with pytest.raises(DataError, match=r"vi/a\.jsonl:201: not valid JSON.*on_bad_line=skip"):
-        gather_documents(files_config(root))
-    documents = gather_documents(files_config(root, on_bad_line="skip"))
+        gather(files_config(root))
+    documents = gather(files_config(root, on_bad_line="skip"))
     assert steps(documents, "vi")["read"] == 1
 
 
-def test_limit_keeps_the_first_documents(root):
-    documents = gather_documents(files_config(root, max_documents_per_language=60, test_frac=0.3, validation_frac=0.3))
-    kept = {text for part in documents.texts["en"].values() for text in part}
+def test_limit_keeps_the_first_documents(root, gather, in_memory):
+    documents = gather(files_config(root, max_documents_per_language=60, test_frac=0.3, validation_frac=0.3))
+    kept = {text for part in in_memory(documents, "en").values() for text in part}
     assert kept == {SENTENCES["en"].format(i) for i in range(60)}
 
 
-def test_glob_without_a_match_missing_folder_and_unknown_format_are_named(root, tmp_path):
+def test_glob_without_a_match_missing_folder_and_unknown_format_are_named(root, tmp_path, gather):
     paths = {"en": (FileSource(glob="en.txt"),), "vi": (FileSource(glob="nope/*.txt"),)}
     with pytest.raises(DataError, match="no file matches 'nope"):
-        gather_documents(files_config(root, paths=paths))
+        gather(files_config(root, paths=paths))
     with pytest.raises(DataError, match="no such folder"):
-        gather_documents(files_config(tmp_path / "absent"))
+        gather(files_config(tmp_path / "absent"))
     (root / "vi/c.jsonl.docx").write_text("x")
     with pytest.raises(DataError, match="unknown format"):
-        gather_documents(files_config(root))
+        gather(files_config(root))
 
 
-def test_language_left_without_held_out_text_is_an_error(root):
+def test_language_left_without_held_out_text_is_an_error(root, gather):
     (root / "en.txt").write_text("Only one sentence stands in this file of English.\n")
     with pytest.raises(DataError, match="'en' has 1 documents"):
-        gather_documents(files_config(root))
+        gather(files_config(root))
 
 
 def test_configuration_refuses_what_cannot_work():
@@ -150,33 +151,93 @@ def test_input_digests_name_files_below_the_root_and_change_with_their_bytes(roo
     assert input_digests(CorpusConfig()) == {}
 
 
-def test_datasets_library_streams_a_local_dataset_folder(root):
+def test_datasets_library_streams_a_local_dataset_folder(root, gather, in_memory):
     (root / "dataset").mkdir()
     rows = [json.dumps({"body": SENTENCES["en"].format(i)}) for i in range(100)]
     (root / "dataset/train.jsonl").write_text("\n".join(rows))
     options = {"languages": ("en",), "validation_frac": 0.2, "test_frac": 0.2, "max_documents_per_language": 50,
                "near_duplicate_jaccard": 0.0}
     source = HubSource(dataset=str(root / "dataset"), field="body")
-    documents = gather_documents(CorpusConfig(source="hub", hub={"en": (source,)}, **options))
-    assert sum(len(part) for part in documents.texts["en"].values()) == 50
+    documents = gather(CorpusConfig(source="hub", hub={"en": (source,)}, **options))
+    assert sum(len(part) for part in in_memory(documents, "en").values()) == 50
     with pytest.raises(DataError, match="no text in column 'text'"):
-        gather_documents(CorpusConfig(source="hub", hub={"en": (HubSource(dataset=source.dataset),)}, **options))
+        gather(CorpusConfig(source="hub", hub={"en": (HubSource(dataset=source.dataset),)}, **options))
     gone = HubSource(dataset=str(root / "gone"))
     with pytest.raises(DataError, match="cannot be opened"):
-        gather_documents(CorpusConfig(source="hub", hub={"en": (gone,)}, **options))
+        gather(CorpusConfig(source="hub", hub={"en": (gone,)}, **options))
 
 
-def test_demo_keeps_the_splits_of_its_world():
+def test_demo_keeps_the_splits_of_its_world(gather, in_memory):
     sizes = DemoSource(train_documents=40, validation_documents=10, test_documents=12)
-    documents = gather_documents(CorpusConfig(languages=("en", "th"), demo=sizes))
-    for parts in documents.texts.values():
+    documents = gather(CorpusConfig(languages=("en", "th"), demo=sizes))
+    for code in documents.languages:
+        parts = in_memory(documents, code)
         assert len(parts["train"]) > 30
         assert len(parts["validation"]) > 5
         assert len(parts["test"]) > 5
         assert not set(parts["train"]) & set(parts["test"])
 
 
-def test_documents_are_the_same_after_saving_and_loading(root, tmp_path):
-    documents = gather_documents(files_config(root))
-    documents.save(tmp_path / "documents")
-    assert Documents.load(tmp_path / "documents") == documents
+def test_limit_in_bytes_ends_before_the_document_that_would_pass_it(root, gather, in_memory):
+    documents = gather(files_config(root, max_bytes_per_language=4000, test_frac=0.3, validation_frac=0.3))
+    sizes = [len(text.encode()) for part in in_memory(documents, "vi").values() for text in part]
+    assert 4000 - max(sizes) < sum(sizes) <= 4000
+    assert steps(documents, "vi")["limit"] > 0
+
+
+def test_repeated_documents_do_not_use_up_the_limit(root, gather, in_memory):
+    lines = [SENTENCES["en"].format(i // 3) for i in range(300)]
+    (root / "en.txt").write_text("\n".join(lines))
+    documents = gather(files_config(root, max_documents_per_language=60, test_frac=0.3, validation_frac=0.3))
+    kept = {text for part in in_memory(documents, "en").values() for text in part}
+    assert kept == {SENTENCES["en"].format(i) for i in range(60)}
+
+
+def test_near_duplicates_go_and_the_first_stays_whatever_the_batches(root, gather, in_memory, monkeypatch):
+    texts = [f"{i * 7919:x} river {i * 104729:x} bridge {i * 1299709:x} harvest {i**3:x}" for i in range(1, 200)]
+    copies = [text + "." for text in texts[::4]]
+    (root / "en.txt").write_text("\n".join([*texts, *copies]))
+    config = files_config(root, near_duplicate_jaccard=0.7, identify_language=False)
+    documents = gather(config, languages=("en",))
+    assert sorted(text for part in in_memory(documents, "en").values() for text in part) == sorted(texts)
+    assert steps(documents, "en")["near_deduplicate"] == len(copies)
+    monkeypatch.setattr("sea_ray.corpus.sources._BATCH_ROWS", 7)
+    again = gather(config, languages=("en",))
+    assert in_memory(again, "en") == in_memory(documents, "en")
+    assert again.funnel == documents.funnel
+
+
+def test_unlikely_documents_go_when_a_model_weighs_them(root, gather, in_memory):
+    config = files_config(root, quality=QualityConfig(checkpoint="a/b", drop_frac=0.2))
+    weighed = gather(config, perplexity=lambda text: float(text.endswith("7 stands near the river and the old bridge.")),
+                     languages=("en",))
+    assert steps(weighed, "en")["quality"] == 60
+    texts = [text for part in in_memory(weighed, "en").values() for text in part]
+    assert not any("7 stands" in text for text in texts)
+
+
+def test_each_source_says_what_it_gave(root, gather):
+    paths = {"en": (FileSource(glob="en.txt", licence="CC0"), FileSource(glob="more.txt"))}
+    (root / "more.txt").write_text("\n".join([SENTENCES["en"].format(0), SENTENCES["en"].format(1000)]))
+    documents = gather(files_config(root, paths=paths, languages=("en",)))
+    first, second = documents.sources
+    assert (first.source, first.documents) == ("en.txt", 300)
+    assert (second.source, second.documents, second.bytes) == ("more.txt", 1, len(SENTENCES["en"].format(1000)))
+
+
+def test_licence_and_origin_may_be_set_right_without_another_corpus(root):
+    said = {"en": (FileSource(glob="en.txt", licence="CC0", origin="https://example.org"),)}
+    configs = [files_config(root, paths=paths, languages=("en",)) for paths in (said, {"en": (FileSource(glob="en.txt"),)})]
+    assert fingerprint(configs[0]) == fingerprint(configs[1])
+    assert configs[0].provenance("en") == [Provenance(name="en.txt", licence="CC0", origin="https://example.org")]
+
+
+def test_documents_are_the_same_after_loading_and_joining(root, tmp_path, gather, in_memory):
+    config = files_config(root)
+    whole = gather(config)
+    parts = [gather(config, languages=(code,)) for code in ("vi", "en")]
+    joined = Documents.join(parts, config.languages, tmp_path / "joined")
+    for documents in (joined, Documents.load(tmp_path / "joined")):
+        assert documents.languages == whole.languages
+        assert (documents.funnel, documents.sources) == (whole.funnel, whole.sources)
+        assert all(in_memory(documents, code) == in_memory(whole, code) for code in whole.languages)

@@ -1,5 +1,3 @@
-import pyarrow
-import pyarrow.parquet
 import pytest
 
 from sea_ray.corpus.occurrence import document_texts, occurring
@@ -54,7 +52,9 @@ def test_overlapping_names_and_spellings_are_all_found_with_the_first_language()
     assert occurring(["", " "], [("en", "a")]) == {}
 
 
-def test_documents_of_every_split_are_read_in_parts(tmp_path):
-    rows = {"language": ["th", "vi"] * 500, "split": ["train", "test"] * 500, "text": [f"t{n}" for n in range(1000)]}
-    pyarrow.parquet.write_table(pyarrow.table(rows), tmp_path / "documents.parquet", row_group_size=64)
-    assert list(document_texts(tmp_path)) == list(zip(rows["language"], rows["text"], strict=True))
+def test_documents_of_every_split_are_read(make_documents):
+    texts = {code: {split: [f"{code} {split} {number}" for number in range(3000)] for split in SPLITS} for code in ("th", "vi")}
+    documents = make_documents(texts)
+    assert list(document_texts(documents)) == [
+        (code, text) for code, parts in texts.items() for split in SPLITS for text in parts[split]]
+    assert occurring(["Vi test 2999", "Vi 3"], document_texts(documents)) == {"Vi test 2999": "vi"}

@@ -3,8 +3,7 @@ import pytest
 from transformers import AutoTokenizer, Qwen2Config
 
 from sea_ray.corpus.config import CorpusConfig, DemoSource, TokenizerConfig
-from sea_ray.corpus.documents import SPLITS, Documents
-from sea_ray.corpus.gather import gather_documents
+from sea_ray.corpus.documents import SPLITS
 from sea_ray.corpus.tokenized import TokenizedCorpus, tokenize_documents
 from sea_ray.corpus.tokenizer import _QWEN2_SPLIT, _share, train_tokenizer
 from sea_ray.errors import ConfigError
@@ -14,9 +13,9 @@ CONFIG = TokenizerConfig(vocab_size=600, training_bytes_per_language=20_000)
 
 
 @pytest.fixture(scope="module")
-def documents():
+def documents(gather):
     sizes = DemoSource(train_documents=60, validation_documents=8, test_documents=8)
-    return gather_documents(CorpusConfig(languages=("en", "km", "ta"), demo=sizes, identify_language=False))
+    return gather(CorpusConfig(languages=("en", "km", "ta"), demo=sizes, identify_language=False))
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +26,7 @@ def tokenizer(documents):
 def test_tokenizer_folder_opens_with_auto_tokenizer_and_encodes_alike(tokenizer, documents, tmp_path):
     tokenizer.save_pretrained(tmp_path)
     loaded = AutoTokenizer.from_pretrained(tmp_path)
-    text = documents.texts["ta"]["test"][0]
+    text = next(documents.texts("ta", "test"))
     assert loaded(text)["input_ids"] == tokenizer(text)["input_ids"]
     assert loaded.decode(loaded(text)["input_ids"]) == text
     assert (loaded.eos_token, loaded.pad_token, len(loaded)) == ("<|endoftext|>", "<|endoftext|>", 600)
@@ -40,7 +39,7 @@ def test_tokenizer_beside_a_qwen2_model_is_still_the_same(tokenizer, documents, 
     Qwen2Config(vocab_size=600).save_pretrained(tmp_path)
     loaded = AutoTokenizer.from_pretrained(tmp_path)
     for code in documents.languages:
-        text = " ".join(documents.texts[code]["test"]) + "<|im_end|>\n 12 don't"
+        text = " ".join(documents.texts(code, "test")) + "<|im_end|>\n 12 don't"
         assert loaded(text)["input_ids"] == tokenizer(text)["input_ids"]
     assert (len(loaded), loaded.eos_token_id) == (600, tokenizer.eos_token_id)
     assert loaded.all_special_tokens == tokenizer.all_special_tokens
@@ -56,6 +55,15 @@ def test_training_twice_gives_the_same_tokenizer(tokenizer, documents):
     assert again.backend_tokenizer.to_str() == tokenizer.backend_tokenizer.to_str()
 
 
+def test_equally_frequent_characters_do_not_leave_the_choice_to_the_process(make_documents):
+    letters = "".join(map(chr, range(0x4E00, 0x4E00 + 200)))
+    documents = make_documents({"zh": {"train": [letters, letters[::-1]]}})
+    whole = TokenBytes(train_tokenizer(documents, TokenizerConfig(vocab_size=400), seed=0))
+    kept = {whole[number].decode(errors="ignore") for number in range(400)} & set(letters)
+    assert kept == set(letters[: len(kept)])
+    assert 10 < len(kept) < 100
+
+
 def test_digits_stand_alone_and_merges_stay_inside_words(tokenizer):
     pieces = tokenizer.backend_tokenizer.pre_tokenizer.pre_tokenize_str("the cats, 2024!")
     assert [piece for piece, _ in pieces] == ["the", "Ġcats", ",", "Ġ", "2", "0", "2", "4", "!"]
@@ -66,11 +74,11 @@ def test_words_with_vowel_signs_stay_whole_although_qwen2_breaks_them(tokenizer,
     Qwen2Config(vocab_size=600).save_pretrained(tmp_path)
     loaded = AutoTokenizer.from_pretrained(tmp_path)
     for code in ("km", "ta"):
-        texts = documents.texts[code]["test"]
+        texts = list(documents.texts(code, "test"))
         tokens = {loaded.decode([number]) for ids in loaded(texts)["input_ids"] for number in ids}
         assert any(len(_QWEN2_SPLIT.pre_tokenize_str(token)) > 1 for token in tokens)
         # Encoding a corpus, which takes special tokens as text, cuts words alike.
-        corpus = tokenize_documents(documents, loaded).tokens(code, "test")
+        corpus = tokenize_documents(documents, loaded, tmp_path / code).tokens(code, "test")
         assert corpus[corpus != loaded.eos_token_id].tolist() == [n for ids in loaded(texts)["input_ids"] for n in ids]
 
 
@@ -115,11 +123,11 @@ def test_vocabulary_below_the_bytes_is_refused():
         TokenizerConfig(vocab_size=258)
 
 
-def test_tokens_decode_to_the_documents_and_bytes_are_exact(documents, tokenizer):
-    corpus = tokenize_documents(documents, tokenizer)
+def test_tokens_decode_to_the_documents_and_bytes_are_exact(documents, tokenizer, tmp_path):
+    corpus = tokenize_documents(documents, tokenizer, tmp_path / "corpus")
     for code in documents.languages:
         for split in SPLITS:
-            texts, tokens = documents.texts[code][split], corpus.tokens(code, split)
+            texts, tokens = list(documents.texts(code, split)), corpus.tokens(code, split)
             ends = np.flatnonzero(tokens == corpus.eos_id)
             assert tokens.dtype == np.uint16
             assert len(ends) == corpus.num_documents(code, split) == len(texts)
@@ -129,24 +137,36 @@ def test_tokens_decode_to_the_documents_and_bytes_are_exact(documents, tokenizer
             assert corpus.num_tokens(code, split) == len(tokens)
 
 
-def test_special_tokens_spelled_out_in_text_do_not_end_it(tokenizer):
+def test_special_tokens_spelled_out_in_text_do_not_end_it(tokenizer, make_documents, tmp_path):
     text = "a <|endoftext|> b <|im_end|>"
-    texts = {"en": {split: [text] for split in SPLITS}}
-    corpus = tokenize_documents(Documents(texts, ()), tokenizer)
+    corpus = tokenize_documents(make_documents({"en": {"train": [text]}}), tokenizer, tmp_path / "corpus")
     tokens = corpus.tokens("en", "train")
     assert (tokens == corpus.eos_id).sum() == 1
     assert tokenizer.decode(tokens[:-1]) == text
     assert tokenizer("<|endoftext|>")["input_ids"] == [corpus.eos_id]
+    assert len(corpus.tokens("en", "test")) == 0
 
 
-def test_loaded_corpus_is_memory_mapped_and_equal(documents, tokenizer, tmp_path):
-    corpus = tokenize_documents(documents, tokenizer)
-    with pytest.raises(ValueError, match="in memory"):
-        _ = corpus.tokenizer_dir
-    corpus.save(tmp_path / "corpus")
+def test_corpus_is_memory_mapped_and_brings_its_tokenizer(documents, tokenizer, tmp_path):
+    corpus = tokenize_documents(documents, tokenizer, tmp_path / "corpus")
     loaded = TokenizedCorpus.load(tmp_path / "corpus")
     assert loaded.languages == documents.languages
     assert isinstance(loaded.tokens("km", "train"), np.memmap)
     np.testing.assert_array_equal(loaded.tokens("km", "train"), corpus.tokens("km", "train"))
     assert loaded.num_bytes("km", "test") == corpus.num_bytes("km", "test")
     assert loaded.load_tokenizer()("x y")["input_ids"] == tokenizer("x y")["input_ids"]
+
+
+def test_limit_of_tokens_cuts_the_training_part_before_a_document(documents, tokenizer, tmp_path):
+    whole = tokenize_documents(documents, tokenizer, tmp_path / "whole")
+    cut = tokenize_documents(documents, tokenizer, tmp_path / "cut", max_tokens=700)
+    for code in documents.languages:
+        tokens = cut.tokens(code, "train")
+        assert 0 < len(tokens) <= 700 < whole.num_tokens(code, "train")
+        np.testing.assert_array_equal(tokens, whole.tokens(code, "train")[: len(tokens)])
+        ends = np.flatnonzero(whole.tokens(code, "train") == whole.eos_id) + 1
+        assert len(tokens) == ends[ends <= 700][-1]
+        assert cut.num_documents(code, "train") == (ends <= 700).sum()
+        assert cut.num_bytes(code, "train") == sum(
+            len(text.encode()) for text in list(documents.texts(code, "train"))[: cut.num_documents(code, "train")])
+        assert cut.num_tokens(code, "test") == whole.num_tokens(code, "test")

@@ -2,7 +2,6 @@ import pytest
 from icu import Transliterator
 
 from sea_ray.corpus.config import CorpusConfig, FileSource
-from sea_ray.corpus.gather import gather_documents
 from sea_ray.corpus.zawgyi import is_zawgyi, to_unicode
 from sea_ray.demo import World
 
@@ -34,13 +33,13 @@ def test_text_without_myanmar_letters_is_not_judged():
 
 
 @pytest.mark.parametrize("rule", ["convert", "drop"])
-def test_zawgyi_documents_are_converted_or_dropped_and_counted(tmp_path, burmese, zawgyi, rule):
+def test_zawgyi_documents_are_converted_or_dropped_and_counted(tmp_path, burmese, zawgyi, rule, gather, in_memory):
     (tmp_path / "my.txt").write_text("\n".join(text.replace("\n", " ") for text in [*zawgyi[:10], *burmese[10:60]]))
     config = CorpusConfig(source="files", root=str(tmp_path), languages=("my",), paths={"my": (FileSource(glob="my.txt"),)},
                           zawgyi=rule, validation_frac=0.2, test_frac=0.2, near_duplicate_jaccard=0, deduplicate=False)
-    documents = gather_documents(config)
+    documents = gather(config)
     row = next(row for row in documents.funnel if row.step == "zawgyi")
     assert (row.documents_in - row.documents_out, row.documents_changed) == ((10, 0) if rule == "drop" else (0, 10))
-    kept = [text for part in documents.texts["my"].values() for text in part]
+    kept = [text for part in in_memory(documents, "my").values() for text in part]
     assert len(kept) == (50 if rule == "drop" else 60)
     assert not any(map(is_zawgyi, kept))
