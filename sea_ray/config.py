@@ -136,6 +136,9 @@ class FineTuningConfig:
     """Name -> rule that makes a mix from how much there is of each language."""
     max_epochs: float | None = None
     """Most passes over one language's conversations; null for no limit."""
+    text_share: float = 0.0
+    """Share of both stages' tokens that is plain text of the corpus' train part, in the mix' shares of languages: what a model
+    only answers with, it forgets to write."""
     generate: Literal["instructions", "swap", "stories"] = "instructions"
     """What `sea-ray generate` writes: instructions after those of the first stage; or, beside answerable questions, unanswerable
     ones about invented entities, by entity swap in `questions` or by a teacher's stories. No result depends on it, nor on
@@ -147,6 +150,8 @@ class FineTuningConfig:
     """Whom `sea-ray generate` asks for instructions and stories."""
 
     def __post_init__(self) -> None:
+        if not 0 <= self.text_share < 1:
+            raise ConfigError("text_share", f"{self.text_share} must lie between 0 and 1; 0 is no plain text")
         if self.policy.kind == "neurons":
             raise ConfigError("policy.kind", "fine-tuning has no set of neurons to train; choose all, lora, ffn_only or "
                                              "embeddings")

@@ -8,9 +8,10 @@ from sea_ray import plan
 from sea_ray.artifacts import Artifact
 from sea_ray.config import ExperimentConfig
 from sea_ray.corpus.documents import Documents
+from sea_ray.corpus.tokenized import TokenizedCorpus
 from sea_ray.report.data import CorpusRow, FunnelRow
 from sea_ray.report.data_page import ConversationRow, DataReport, FertilityRow
-from sea_ray.stages.sft import STAGES, load_sequences, stage_mixture
+from sea_ray.stages.sft import STAGES, by_language, load_sources, stage_mixture
 
 SAMPLES = 4
 """Documents of a language that are shown."""
@@ -45,11 +46,12 @@ def _samples(documents: Documents, code: str, count: int) -> list[str]:
 def _conversation_rows(config: ExperimentConfig, corpus: Artifact, conversations: Artifact) -> Iterator[ConversationRow]:
     for stage in STAGES:
         training, facts = getattr(config.sft, stage), conversations.facts[stage]
-        sizes = {code: part.num_sequences for code, part in load_sequences(conversations.folder, stage).items()}
-        mixture = stage_mixture(plan.sft(config, stage, corpus, conversations).config, sizes)
-        shares = mixture.realised(training.steps, training.batch_sequences)
+        chosen = plan.sft(config, stage, corpus, conversations, corpus).config
+        sources = load_sources(chosen, conversations.folder, TokenizedCorpus.load(corpus.folder / "tokens"))
+        mixture = stage_mixture(chosen, {name: part.num_sequences for name, part in sources.items()})
+        shares = by_language(mixture.realised(training.steps, training.batch_sequences))
         epochs = mixture.epochs(training.steps, training.batch_sequences)
-        for code in sizes:
+        for code in facts["conversations"]:
             yield ConversationRow(
                 stage=stage, language=code, conversations=facts["conversations"][code], too_long=facts["too_long"][code],
                 contaminated=facts["contaminated"][code], in_corpus=facts["in_corpus"][code], filled=facts["filled"][code],

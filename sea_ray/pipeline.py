@@ -81,11 +81,11 @@ def run_experiment(config: ExperimentConfig, platform: Platform) -> Experiment:
 
     conversations = platform.run(plan.conversations(config, corpus))
     mixes = sweep(best, config.sweep.mixes, platform, "sft",
-                  lambda point: plan.sft(point, "broad", merged, conversations))
+                  lambda point: plan.sft(point, "broad", merged, conversations, corpus))
     best, broad = with_point(best, mixes.winner.point), _artifact(mixes)
-    winner = platform.run(plan.sft(best, "high_quality", broad, conversations))
+    winner = platform.run(plan.sft(best, "high_quality", broad, conversations, corpus))
     unsafe_data = platform.run(plan.conversations(config, corpus, with_safety=False))
-    without_safety = platform.run(replace(plan.sft(best, "high_quality", broad, unsafe_data),
+    without_safety = platform.run(replace(plan.sft(best, "high_quality", broad, unsafe_data, corpus),
                                           name="control/without_safety"))
 
     evaluations = {name: platform.run(plan.evaluation(best, name, model, corpus, chat=chat)) for name, model, chat in (

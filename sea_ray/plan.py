@@ -32,7 +32,7 @@ from sea_ray.training.config import MixRule, PolicyControl, PolicyKind, TrainPol
 
 VERSIONS: dict[str, int] = {
     "corpus": 4, "base": 2, "detection": 2, "neurons": 1, "continued_pretraining": 1, "merged": 1,
-    "conversations": 4, "sft": 2, "evaluation": 2, "gate": 1,
+    "conversations": 4, "sft": 3, "evaluation": 2, "gate": 1,
 }
 
 
@@ -124,7 +124,8 @@ def conversations(config: ExperimentConfig, corpus: Artifact, *, with_safety: bo
                  inputs=sft_digests(tuning.data) | benchmark_digests(config.benchmarks), version=VERSIONS["conversations"])
 
 
-def sft(config: ExperimentConfig, stage: Literal["broad", "high_quality"], start: Artifact, conversations: Artifact) -> Stage:
+def sft(config: ExperimentConfig, stage: Literal["broad", "high_quality"], start: Artifact, conversations: Artifact,
+        corpus: Artifact) -> Stage:
     """One stage of fine-tuning on one language mix; the broad stage is a trial of the mix sweep."""
     tuning = config.sft
     mix: Mapping[str, float] | MixRule
@@ -133,9 +134,9 @@ def sft(config: ExperimentConfig, stage: Literal["broad", "high_quality"], start
     else:
         mix = tuning.mix_rules[tuning.mix]
     chosen = SftStage(stage=stage, training=getattr(tuning, stage), max_epochs=tuning.max_epochs, policy=tuning.policy,
-                      mix=mix)
+                      mix=mix, text_share=tuning.text_share)
     return Stage(kind="sft", name=f"sft/{stage}", config=chosen, place="group", function="sea_ray.stages.sft:build",
-                 parents={"start": start, "conversations": conversations}, version=VERSIONS["sft"])
+                 parents={"start": start, "conversations": conversations, "corpus": corpus}, version=VERSIONS["sft"])
 
 
 def evaluation(config: ExperimentConfig, name: str, model: Artifact, corpus: Artifact, *, chat: bool,

@@ -223,7 +223,8 @@ def test_a_checkpoint_serves_as_base_and_one_that_cannot_read_its_text_is_refuse
 
 def test_fine_tuning_with_adapters_moves_their_layers_only(experiment, store, miniature):
     config = compose_experiment([*miniature, "sft.policy.kind=lora", "sft.policy.lora_rank=4"])
-    tuned = SoloPlatform(store).run(plan.sft(config, "broad", experiment.merged, experiment.conversations[0]))
+    tuned = SoloPlatform(store).run(
+        plan.sft(config, "broad", experiment.merged, experiment.conversations[0], experiment.corpus))
     assert tuned.facts["training"]["trained_values"] < experiment.winner.facts["training"]["trained_values"] / 4
     before, after = (Checkpoint.load(artifact.folder).tensor_digests() for artifact in (experiment.merged, tuned))
     moved = {name for name in after if after[name] != before[name]}
@@ -283,10 +284,21 @@ def test_a_served_winner_can_be_asked_for_instructions_like_any_teacher(experime
 
 def test_a_mix_may_be_a_rule_over_what_there_is(experiment, store, miniature):
     config = compose_experiment([*miniature, "sft.mix=alike", "+sft.mix_rules={alike: {kind: uniform}}"])
-    tuned = SoloPlatform(store).run(plan.sft(config, "broad", experiment.merged, experiment.conversations[0]))
+    tuned = SoloPlatform(store).run(
+        plan.sft(config, "broad", experiment.merged, experiment.conversations[0], experiment.corpus))
     shares = tuned.facts["training"]["realised_shares"]
     assert set(shares) == {"en", "id", "th"}
     assert max(shares.values()) - min(shares.values()) <= 2 / config.sft.broad.total_samples
+
+
+def test_plain_text_may_be_taught_beside_conversations(experiment, store, miniature):
+    config = compose_experiment([*miniature, "sft.text_share=0.5", "sft.broad.steps=4"])
+    tuned = SoloPlatform(store).run(
+        plan.sft(config, "broad", experiment.merged, experiment.conversations[0], experiment.corpus))
+    training = tuned.facts["training"]
+    assert training["text_share"] == 0.5
+    assert training["realised_shares"] == pytest.approx(dict.fromkeys(("en", "id", "th"), 1 / 3), abs=0.15)
+    assert set(tuned.facts["validation_bits_per_byte"]) == {"en", "id", "th"}
 
 
 def test_an_untrained_miniature_fails_the_gate_and_says_why(experiment):

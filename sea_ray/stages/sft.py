@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 
 from sea_ray.corpus.documents import Documents
 from sea_ray.corpus.occurrence import document_texts, occurring
+from sea_ray.corpus.tokenized import TokenizedCorpus
 from sea_ray.demo import World
 from sea_ray.errors import DataError
 from sea_ray.evaluation.benchmarks import read_all
@@ -28,13 +29,15 @@ from sea_ray.sft.stages import all_conversations, build_stage_data
 from sea_ray.stages.base import train_policy
 from sea_ray.stages.configs import ConversationsStage, SftStage
 from sea_ray.stages.corpus import load_corpus
+from sea_ray.stages.measure import validation_bits
 from sea_ray.training.checkpoint import Checkpoint
 from sea_ray.training.config import MixRule
 from sea_ray.training.engine import Worker
 from sea_ray.training.mixture import Mixture
-from sea_ray.training.sequences import SequenceSet, collate
+from sea_ray.training.sequences import SequenceSet, collate, pack_corpus
 from sea_ray.training.token_loss import TokenLoss
 
+_TEXT = "/text"
 STAGES: tuple[Literal["broad", "high_quality"], ...] = ("broad", "high_quality")
 
 
@@ -104,12 +107,32 @@ def stage_mixture(config: SftStage, sizes: Mapping[str, int]) -> Mixture:
     """Return which packed sequences a stage draws when.
 
     Args:
-        config: mix, limit of epochs, training.
-        sizes: language -> number of packed sequences.
+        config: mix, share of plain text, limit of epochs, training.
+        sizes: source -> number of packed sequences: a language's conversations under its code, its plain text under
+            text_source(code).
     """
+    conversations = {name: size for name, size in sizes.items() if not name.endswith(_TEXT)}
     mix = config.mix
-    weights, limit = (mix.weights(sizes), mix.max_epochs) if isinstance(mix, MixRule) else (mix, None)
-    return Mixture(sizes, weights, config.training.seed, limit or config.max_epochs, config.training.total_samples)
+    weights, limit = (mix.weights(conversations), mix.max_epochs) if isinstance(mix, MixRule) else (mix, None)
+    shares = {code: weight / sum(weights.values()) for code, weight in weights.items()}
+    sources = {code: (1 - config.text_share) * share for code, share in shares.items()}
+    if config.text_share:
+        sources |= {text_source(code): config.text_share * share for code, share in shares.items()}
+    return Mixture(sizes, sources, config.training.seed, limit or config.max_epochs, config.training.total_samples)
+
+
+def text_source(code: str) -> str:
+    """Return the name of a language's plain text in a mixture."""
+    return f"{code}{_TEXT}"
+
+
+def by_language(figures: Mapping[str, float]) -> dict[str, float]:
+    """Return figures of sources summed over the sources of each language."""
+    sums: dict[str, float] = {}
+    for name, value in figures.items():
+        code = name.removesuffix(_TEXT)
+        sums[code] = sums.get(code, 0.0) + value
+    return sums
 
 
 def load_sequences(folder: Path, name: str) -> dict[str, SequenceSet]:
@@ -117,17 +140,33 @@ def load_sequences(folder: Path, name: str) -> dict[str, SequenceSet]:
     return {part.name: SequenceSet.load(part) for part in sorted((folder / name).iterdir())}
 
 
+def load_sources(config: SftStage, conversations: Path, corpus: TokenizedCorpus) -> dict[str, SequenceSet]:
+    """Return the packed sequences that a stage draws from: conversations, and of plain text as much as it can need."""
+    sources = load_sequences(conversations, config.stage)
+    if config.text_share:
+        training = config.training
+        needed = math.ceil(training.total_samples * config.text_share) * training.sequence_tokens
+        sources |= {text_source(code): pack_corpus(corpus.tokens(code, "train")[:needed], corpus.eos_id, training.sequence_tokens)
+                    for code in list(sources)}
+    return sources
+
+
 def build(context: StageContext) -> Mapping[str, Any]:
-    """Write the checkpoint after one stage of fine-tuning; facts: its report, shares, validation nats per answer token."""
+    """Write the checkpoint after one stage of fine-tuning; facts: its report, shares, validation nats per answer token, and
+    validation bits per byte of plain text."""
     config: SftStage = context.config
     start = Checkpoint.load(context.parents["start"])
-    model = start.load_model()
-    sequences = load_sequences(context.parents["conversations"], config.stage)
+    model, corpus = start.load_model(), load_corpus(context)
+    sequences = load_sources(config, context.parents["conversations"], corpus)
     training = config.training
-    mixture = stage_mixture(config, {code: part.num_sequences for code, part in sequences.items()})
+    mixture = stage_mixture(config, {name: part.num_sequences for name, part in sequences.items()})
     trained = train_policy(model, config.policy, sequences, mixture, training, context)
+    shares = trained["training"]["realised_shares"]
+    trained["training"] |= {"realised_shares": by_language(shares),
+                            "text_share": sum(share for name, share in shares.items() if name.endswith(_TEXT))}
     held_out = load_sequences(context.parents["conversations"], f"validation_{config.stage}")
     nats = answer_nats(model, held_out, context.worker)
+    bits = validation_bits(model, corpus, context.worker)
     if context.worker.rank == 0:
         Checkpoint.save(context.folder, model, start.load_tokenizer())
     sea = [nats[code] for code in nats if code in SEA_LANGUAGES]
@@ -135,6 +174,7 @@ def build(context: StageContext) -> Mapping[str, Any]:
     return {**trained, "epochs": mixture.epochs(training.steps, training.batch_sequences),
             "validation_nats": nats, "validation_nats_mean": sum(nats.values()) / len(nats),
             "validation_nats_worst": max(nats.values()),
+            "validation_bits_per_byte": bits, "validation_bits_mean": sum(bits.values()) / len(bits),
             **({"validation_nats_sea": sum(sea) / len(sea)} if sea else {}),
             **({"validation_nats_high_resource": sum(high) / len(high)} if high else {})}
 
