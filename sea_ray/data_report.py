@@ -9,6 +9,7 @@ from sea_ray.artifacts import Artifact
 from sea_ray.config import ExperimentConfig
 from sea_ray.corpus.documents import Documents
 from sea_ray.corpus.tokenized import TokenizedCorpus
+from sea_ray.provenance import source_rows
 from sea_ray.report.data import CorpusRow, FunnelRow
 from sea_ray.report.data_page import ConversationRow, DataReport, FertilityRow
 from sea_ray.stages.sft import STAGES, by_language, load_sources, stage_mixture
@@ -34,6 +35,7 @@ def data_report(config: ExperimentConfig, corpus: Artifact, conversations: Artif
                      for split, size in splits.items()),
         fertility=tuple(FertilityRow(language=code, characters=sum(map(len, documents.texts(code, "train"))),
                                      **sizes[code]["train"]) for code in documents.languages),
+        sources=tuple(source_rows(config, corpus.facts)),
         conversations=tuple(_conversation_rows(config, corpus, conversations)),
         samples={code: _samples(documents, code, sizes[code]["train"]["documents"]) for code in documents.languages})
 

@@ -9,10 +9,13 @@ import numpy as np
 import yaml
 
 from sea_ray.artifacts import Artifact
+from sea_ray.config import ExperimentConfig
+from sea_ray.decoding import decode
 from sea_ray.evaluation.figures import EvalReport
 from sea_ray.languages import LANGUAGES, SEA_LANGUAGES
 from sea_ray.objective import Choice, SweepConfig
 from sea_ray.pipeline import Experiment
+from sea_ray.provenance import source_rows
 from sea_ray.report.averages import average, select
 from sea_ray.report.data import (
     Baseline,
@@ -291,7 +294,7 @@ def report_data(experiment: Experiment, record: Mapping[str, Any]) -> ReportData
         corpus=tuple(CorpusRow(language=code, split=split, **size) for code, splits in facts["sizes"].items()
                      for split, size in splits.items()),
         funnel=tuple(FunnelRow(**row) for row in facts["funnel"]),
-        stages=tuple(stage_rows(record, artifacts)),
+        sources=tuple(source_rows(decode(ExperimentConfig, config), facts)), stages=tuple(stage_rows(record, artifacts)),
         cost=Cost(wall_s=record["seconds"], peak_memory_bytes=record["peak_memory_bytes"], machine=record["machine"],
                   tokens_trained=sum(row.tokens for row in trained)),
         notes={"bits": "Held-out test documents; intervals by bootstrap over documents, paired with the base.",

@@ -57,9 +57,11 @@ def run(overrides: Sequence[str], console: Console) -> int:
         record |= {key: read_json(folder / RUN)[key] for key in ("seconds", "peak_memory_bytes")}
     write_json(folder / RUN, record)
     report = write_run_report(store, experiment, record)
-    for file in (folder / RUN, report):
+    card = write_model_card(store, experiment, config)
+    for file in (folder / RUN, report, card):
         store.publish(file)
     summarise(experiment, record, report, seconds, console)
+    console.print(f"model card  {card}")
     return 0
 
 
@@ -111,6 +113,16 @@ def write_run_report(store: Store, experiment: Experiment, record: dict) -> Path
 
     file = store.root / record["name"] / "report.html"
     write_report(report_data(experiment, record), file)
+    return file
+
+
+def write_model_card(store: Store, experiment: Experiment, config: ExperimentConfig) -> Path:
+    """Write model_card.md of a run's winner, to go with it as README.md, and return it."""
+    from sea_ray.provenance import model_card
+
+    file = store.root / config.name / "model_card.md"
+    winner = f"{dict(experiment.thresholds.winner.point)} with mix {dict(experiment.mixes.winner.point)}"
+    file.write_text(model_card(config, experiment.corpus.facts, experiment.gate.facts, winner), encoding="utf-8")
     return file
 
 

@@ -247,6 +247,24 @@ class FunnelRow:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SourceRow:
+    """Where some training data are from."""
+
+    use: str
+    """"corpus", or the stage of fine-tuning."""
+    language: str
+    name: str
+    """Files or dataset."""
+    licence: str
+    """"": nobody said."""
+    origin: str
+    """"": nobody said."""
+    documents: int | None = None
+    """What it gave; None: not counted."""
+    bytes: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class StageRow:
     """One stage of the pipeline."""
 
@@ -316,6 +334,7 @@ class ReportData:
     trainings: tuple[Training, ...] = ()
     corpus: tuple[CorpusRow, ...] = ()
     funnel: tuple[FunnelRow, ...] = ()
+    sources: tuple[SourceRow, ...] = ()
     stages: tuple[StageRow, ...] = ()
     cost: Cost | None = None
     missing: Mapping[Part, str] = field(default_factory=dict)
@@ -336,7 +355,7 @@ class ReportData:
         if part == "neurons":
             return bool(self.neuron_rows or self.neuron_maps)
         if part == "corpus":
-            return bool(self.corpus or self.funnel)
+            return bool(self.corpus or self.funnel or self.sources)
         if part == "stages":
             return bool(self.stages or self.cost)
         return bool(getattr(self, part))

@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sea_ray.report import formats
-from sea_ray.report.data import CorpusRow, FunnelRow
+from sea_ray.report.data import CorpusRow, FunnelRow, SourceRow
 from sea_ray.report.labels import in_order, language_heading, language_name, language_tag
 from sea_ray.report.markup import Html, cell, element, join, number, number_heading, paragraph, table
 from sea_ray.report.page import masthead, page, write_page
-from sea_ray.report.provenance import code_block, splits
+from sea_ray.report.provenance import code_block, sources, splits
 
 _LONGEST_SAMPLE = 400
 _STEP_TITLES = {"read": "unreadable", "zawgyi": "Zawgyi", "clean": "empty, short", "mask": "personal data",
-                "deduplicate": "repeated", "near_deduplicate": "near-repeated",
-                "identify": "other language", "decontaminate": "in a benchmark"}
+                "identify": "other language", "decontaminate": "in a benchmark", "deduplicate": "repeated",
+                "limit": "beyond the limit", "near_deduplicate": "near-repeated", "quality": "unlikely"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +66,7 @@ class DataReport:
     corpus: tuple[CorpusRow, ...]
     fertility: tuple[FertilityRow, ...]
     conversations: tuple[ConversationRow, ...]
+    sources: tuple[SourceRow, ...]
     samples: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Language -> documents of the train part."""
 
@@ -74,7 +75,8 @@ def write_data_report(data: DataReport, file: Path) -> None:
     """Write the page as one self-contained HTML file, whole or not at all."""
     title = f"Data of {data.experiment}"
     sections = (("Cleaning", _funnel(data.funnel)), ("Parts", splits(data.corpus)), ("Tokens", _fertility(data.fertility)),
-                ("Fine-tuning conversations", _conversations(data.conversations)), ("Samples", _samples(data.samples)),
+                ("Fine-tuning conversations", _conversations(data.conversations)),
+                ("Sources and licences", sources(data.sources)), ("Samples", _samples(data.samples)),
                 ("How to repeat it", code_block(data.command)))
     body = [element("section", element("h2", heading), shown) for heading, shown in sections]
     write_page(page(title, masthead(title, data.experiment, data.made_at), *body), file)

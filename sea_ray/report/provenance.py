@@ -5,14 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sea_ray.report import formats
-from sea_ray.report.data import CorpusRow, ReportData, StageRow
+from sea_ray.report.data import CorpusRow, ReportData, SourceRow, StageRow
 from sea_ray.report.labels import in_order, language_heading
 from sea_ray.report.markup import Html, cell, details, element, heading, join, number, number_heading, paragraph, table
 
 
 def corpus(data: ReportData) -> Html:
     """Return documents, bytes and tokens per language and split, and what cleaning took away."""
-    return join([splits(data.corpus) if data.corpus else None, _funnel(data) if data.funnel else None])
+    return join([splits(data.corpus) if data.corpus else None, _funnel(data) if data.funnel else None,
+                 details("Sources and licences", sources(data.sources)) if data.sources else None])
+
+
+def sources(rows: Sequence[SourceRow]) -> Html:
+    """Return where the training data are from, and under which licence."""
+    lines = [[language_heading(row.language), cell(row.use), cell(row.name), *map(_said, (row.licence, row.origin)),
+              number("–" if row.documents is None else formats.count(row.documents)),
+              number("–" if row.bytes is None else formats.size(row.bytes))] for row in rows]
+    head = ["Language", "use", "source", "licence", "from", number_heading("documents"), number_heading("text")]
+    return table(head, lines, "compact")
 
 
 def splits(rows: Sequence[CorpusRow]) -> Html:
@@ -32,6 +42,10 @@ def splits(rows: Sequence[CorpusRow]) -> Html:
         lines.append([*cells, number(formats.size(num_bytes)), number(rate)])
     columns = [*(text for split in names for text in (f"{split} documents", "tokens")), "text", "tokens per byte"]
     return table(["Language", *map(number_heading, columns)], lines, "compact")
+
+
+def _said(text: str) -> Html:
+    return cell(text or "not said", None if text else "quiet")
 
 
 def _funnel(data: ReportData) -> Html:

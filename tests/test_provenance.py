@@ -1,0 +1,31 @@
+"""What the report and the model card say about where the data are from."""
+
+import yaml
+
+from sea_ray.launch.compose import compose_experiment
+from sea_ray.provenance import model_card, source_rows
+
+FACTS = {"sources": [{"language": code, "source": glob, "documents": 10, "bytes": 500}
+                     for code, glob in (("en", "en.txt"), ("id", "id|all.txt"), ("th", "th.txt"))]}
+PATHS = ("+corpus.paths={en: [{glob: en.txt, licence: CC0, origin: 'https://example.org'}], id: [{glob: 'id|all.txt'}], "
+         "th: [{glob: th.txt, licence: MIT}]}")
+
+
+def config(miniature):
+    return compose_experiment([*miniature, "corpus.source=files", "corpus.root=x", PATHS])
+
+
+def test_every_source_has_its_licence_origin_and_count(miniature):
+    rows = [row for row in source_rows(config(miniature), FACTS) if row.use == "corpus"]
+    assert [(row.language, row.name, row.licence, row.origin, row.documents) for row in rows] == [
+        ("en", "en.txt", "CC0", "https://example.org", 10), ("id", "id|all.txt", "", "", 10), ("th", "th.txt", "MIT", "", 10)]
+
+
+def test_model_card_opens_on_the_hub_and_names_what_nobody_licensed(miniature):
+    card = model_card(config(miniature), FACTS, {"passed": False, "reasons": ["th: too much"]}, "half of the neurons")
+    _, header, body = card.split("---\n", 2)
+    assert yaml.safe_load(header)["language"] == ["en", "id", "th"]
+    assert "| corpus | en | en.txt | CC0 | https://example.org | 10 |" in body
+    assert "id\\|all.txt | not said | not said" in body
+    assert "under which licence these are: id|all.txt." in body
+    assert "FAILED. th: too much" in body
