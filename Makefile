@@ -40,6 +40,7 @@ bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.neuron_step
 	$(BIN)/python -m benchmarks.detection
 	$(BIN)/python -m benchmarks.corpus
+	$(BIN)/python -m benchmarks.sft_stages
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

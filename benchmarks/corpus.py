@@ -11,12 +11,14 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import datasets
 import torch
 from icu import Transliterator
+from transformers import AutoTokenizer
 
 from benchmarks.side_by_side import Result, conclude, medians
 from sea_ray import plan
@@ -33,6 +35,8 @@ from sea_ray.languages import LANGUAGES
 from sea_ray.launch.compose import compose_experiment
 from sea_ray.launch.ray_platform import RayPlatform
 from sea_ray.near_duplicates import repeats
+from sea_ray.sft.packing import pack_sources
+from sea_ray.sft.stages import build_stage_data
 from sea_ray.tracking import NullTracker
 from sea_ray.training.checkpoint import Checkpoint
 from sea_ray.training.config import ModelConfig
@@ -158,6 +162,22 @@ def quality() -> dict[str, float]:
             "contaminated": found["contaminated"] / total, "zawgyi": found["zawgyi"] / (2 * count)}
 
 
+def packing(data: Path, length: int = 2048) -> dict[str, float]:
+    """Return language -> share of the positions that hold a token, of all conversations of experiment=local_text.
+
+    Args:
+        data: corpus.root of that experiment; its folder "tokenizer" holds a tokenizer of the Qwen2 family.
+        length: tokens of a sequence.
+    """
+    config = compose_experiment(["experiment=local_text", f"corpus.root={data}"])
+    stage = config.sft.data.broad
+    whole = replace(stage, files=tuple(replace(file, max_conversations=0) for file in stage.files),
+                    pairs=tuple(replace(pair, max_conversations=0) for pair in stage.pairs))
+    conversations = build_stage_data(config.sft.data, whole, World(config.corpus.demo.world_seed, config.corpus.languages))
+    packed = pack_sources(conversations, AutoTokenizer.from_pretrained(data / "tokenizer"), length)
+    return {code: packed.filled_frac(code) for code in packed.sequences}
+
+
 def main() -> None:
     """Run the benchmark from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -165,6 +185,7 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=1000, help="documents of each language, about 1.5 kB each")
     parser.add_argument("--check", action="store_true", help="exit 1 when a target is missed")
     parser.add_argument("--large", type=int, default=11_000, help="the same for the larger text of the memory test")
+    parser.add_argument("--data", type=Path, help="text and conversations of experiment=local_text, to see how they pack")
     options = parser.parse_args()
     os.environ["TOKENIZERS_PARALLELISM"] = "true"
     datasets.disable_progress_bars()
@@ -185,7 +206,11 @@ def main() -> None:
         Result("planted benchmark items missed", 1 - shares["contaminated"], 0.0),
         Result("Zawgyi and Unicode confused", 1 - shares["zawgyi"], 0.01),
     ]
-    raw = {"seconds": seconds, "bytes": num_bytes, "memory": memory, **shares}
+    filled = packing(options.data) if options.data else {}
+    if filled:
+        print("filled positions of 2,048 tokens: " + ", ".join(f"{code} {share:.3f}" for code, share in filled.items()))
+        results.append(Result("empty positions at 2,048 tokens, worst language", 1 - min(filled.values()), 0.02))
+    raw = {"filled": filled, "seconds": seconds, "bytes": num_bytes, "memory": memory, **shares}
     conclude("corpus", results, raw, torch.device("cpu"), options.check)
 
 
