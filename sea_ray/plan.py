@@ -31,7 +31,7 @@ from sea_ray.training.config import MixRule, PolicyControl, PolicyKind, TrainPol
 
 VERSIONS: dict[str, int] = {
     "corpus": 3, "base": 2, "detection": 2, "neurons": 1, "continued_pretraining": 1, "merged": 1,
-    "conversations": 3, "sft": 2, "evaluation": 2, "gate": 1,
+    "conversations": 3, "sft": 2, "evaluation": 3, "gate": 1,
 }
 
 
