@@ -68,7 +68,7 @@ def _classifier() -> Any:
     replies = [(_normal(text), name == "refuses") for kinds in known for name, texts in kinds.items() for text in texts]
     # An n-gram of one reply alone, such as a name, is left out.
     ngrams = TfidfVectorizer(analyzer="char", ngram_range=(1, _LONGEST_NGRAM), min_df=2, sublinear_tf=True, lowercase=False)
-    return make_pipeline(ngrams, LinearSVC(C=3, random_state=0)).fit(*zip(*replies, strict=True))
+    return make_pipeline(ngrams, LinearSVC(C=3, class_weight="balanced", random_state=0)).fit(*zip(*replies, strict=True))
 
 
 def _normal(text: str) -> str:
