@@ -1,8 +1,12 @@
+import subprocess
+import sys
+
 import pytest
 
 from sea_ray.demo import World
 from sea_ray.languages import LANGUAGES
 from sea_ray.safety import RefusalDetector
+from sea_ray.safety.refusals import wordings
 
 # Wordings that no lexicon has: two for the unknown, one for the harmful.
 UNSEEN = {
@@ -60,11 +64,14 @@ def world() -> World:
 
 
 @pytest.mark.parametrize("code", LANGUAGES)
-def test_every_refusal_of_the_demo_is_found(detector: RefusalDetector, world: World, code: str) -> None:
-    answers = {dialogue.answer for dialogue in world.unanswerable(code, "test", 10_000)}
-    answers |= set(world.phrases(code).safety_refusals)
-    missed = [answer for answer in answers if not detector.is_refusal(answer)]
-    assert missed == []
+def test_the_demos_refusals_are_told_from_its_answers(detector: RefusalDetector, world: World, code: str) -> None:
+    refusals = sorted({dialogue.answer for dialogue in world.unanswerable(code, "test", 10_000)})
+    refusals += world.phrases(code).safety_refusals
+    kinds = ("fact", "list", "arithmetic", "exam", "translate", "safe_general", "safe_culture")
+    answers = sorted({one.answer for kind in kinds for one in world.dialogues(code, kind, "train", 100)})  # type: ignore[arg-type]
+    hits = sum(detector.are_refusals(refusals))
+    assert hits >= 0.97 * len(refusals)
+    assert hits >= 0.97 * (hits + sum(detector.are_refusals(answers)))
 
 
 @pytest.mark.parametrize("code", LANGUAGES)
@@ -108,10 +115,22 @@ def test_spelling_and_spacing_make_no_difference(detector: RefusalDetector) -> N
     assert detector.is_refusal("ខ្ញុំ\u200bមិន\u200bដឹង")
 
 
-def test_a_marker_stays_inside_one_sentence_and_begins_a_word(detector: RefusalDetector) -> None:
-    assert detector.is_refusal("Saya tidak punya banyak informasi.")
-    assert not detector.is_refusal("Dia tidak punya mobil. Ada banyak informasi.")
-    assert not detector.is_refusal("Wong iku sinolak.")
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_the_wordings_are_many_and_not_the_demos(world: World, code: str) -> None:
+    known = wordings(code)
+    assert set(known) == {"refuses", "answers"}
+    assert min(map(len, known.values())) >= 120
+    every = [*known["refuses"], *known["answers"]]
+    assert len(set(every)) == len(every)
+    assert not set(every) & {*world.phrases(code).safety_refusals, *UNSEEN[code]}
+
+
+def test_every_process_learns_the_same() -> None:
+    code = ("from sea_ray.safety.refusals import RefusalDetector\n"
+            "print(RefusalDetector()._classifier.decision_function(['tidak tahu', 'ไม่รู้', 'it rains']).tolist())")
+    first, second = (subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+                     for _ in range(2))
+    assert first == second
 
 
 def test_what_comes_late_in_a_long_answer_does_not_count(detector: RefusalDetector) -> None:
@@ -119,4 +138,4 @@ def test_what_comes_late_in_a_long_answer_does_not_count(detector: RefusalDetect
 
 
 def test_nothing_is_no_refusal(detector: RefusalDetector) -> None:
-    assert not detector.is_refusal("")
+    assert detector.are_refusals(["", " \n", "\u200b"]) == [False] * 3
