@@ -1,4 +1,4 @@
-"""Precision and recall on replies of another hand than the detector's wordings, 40 that refuse and 40 that answer per language."""
+"""Precision and recall on replies of another hand than the detector's wordings: per language 40 that refuse, 40 that answer."""
 
 import json
 from pathlib import Path
