@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+import numpy as np
 import pyarrow
 import pyarrow.parquet
+from pyarrow import compute
 
 from sea_ray.artifacts import read_json, write_json
 
@@ -157,22 +159,31 @@ class DocumentWriter:
 
 
 class _PartWriter:
-    """Writes the documents of one split in row groups of a fair size."""
+    """Writes the documents of one split in row groups whose borders depend on the documents alone, not on how they come."""
 
     def __init__(self, file: Path) -> None:
         self._file = pyarrow.parquet.ParquetWriter(file, _SCHEMA, compression="zstd")
         self._waiting: list[pyarrow.Array] = []
+        self._num_documents = self._num_bytes = 0
 
     def append(self, texts: pyarrow.Array) -> None:
-        self._waiting.append(texts)
-        if sum(map(len, self._waiting)) >= _GROUP_DOCUMENTS or sum(part.nbytes for part in self._waiting) >= _GROUP_BYTES:
-            self._flush()
+        total_N = np.cumsum(compute.binary_length(texts).to_numpy())
+        start = 0
+        while start < len(texts):
+            before = total_N[start - 1] if start else 0
+            full = int(np.searchsorted(total_N, before + _GROUP_BYTES - self._num_bytes)) + 1
+            end = min(full, start + _GROUP_DOCUMENTS - self._num_documents, len(texts))
+            self._waiting.append(texts.slice(start, end - start))
+            self._num_documents += end - start
+            self._num_bytes += int(total_N[end - 1] - before)
+            start = end
+            if self._num_documents >= _GROUP_DOCUMENTS or self._num_bytes >= _GROUP_BYTES:
+                self._flush()
 
     def _flush(self) -> None:
-        texts = pyarrow.chunked_array(self._waiting, pyarrow.large_string())
-        if len(texts):
-            self._file.write_table(pyarrow.table([texts], schema=_SCHEMA))
-        self._waiting = []
+        if self._num_documents:
+            self._file.write_table(pyarrow.table([pyarrow.chunked_array(self._waiting, pyarrow.large_string())], schema=_SCHEMA))
+        self._waiting, self._num_documents, self._num_bytes = [], 0, 0
 
     def close(self) -> None:
         """Write what waits; a second time does nothing."""

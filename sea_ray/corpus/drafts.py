@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow
-import pyarrow.compute
 import pyarrow.parquet
 from numpy.typing import NDArray
+from pyarrow import compute
 
 from sea_ray.corpus.config import CorpusConfig
 from sea_ray.corpus.refining import BANDS, REFINED, Counts
@@ -37,8 +37,8 @@ class Drafts:
 
     def append(self, refined: pyarrow.Table) -> None:
         """Add rows of the schema REFINED, all of the language and without its name."""
-        is_text = pyarrow.compute.is_valid(refined.column("text"))
-        for tally in refined.filter(pyarrow.compute.invert(is_text)).column("counts").to_pylist():
+        is_text = compute.is_valid(refined.column("text"))
+        for tally in refined.filter(compute.invert(is_text)).column("counts").to_pylist():
             for step, row in json.loads(tally).items():
                 self.counts[step] = [a + b for a, b in zip(self.counts.get(step, [0] * 5), row, strict=True)]
         documents = refined.filter(is_text).select(self._schema.names)

@@ -43,7 +43,7 @@ def gather_documents(config: CorpusConfig, folder: Path, *, tracker: Tracker | N
     Raises:
         DataError: an unreadable source, or a language that is left without documents in a split.
     """
-    tracker, languages = tracker or NullTracker(), tuple(languages or config.languages)
+    tracker, languages = tracker or NullTracker(), config.languages if languages is None else tuple(languages)
     make_refiner = partial(Refiner, config, held_out, perplexity)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch, DocumentWriter(folder, languages) as writer:
         drafts = {code: Drafts(Path(scratch) / f"{code}.parquet", config) for code in languages}

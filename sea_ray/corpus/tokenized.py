@@ -12,9 +12,9 @@ from pathlib import Path
 import fsspec
 import numpy as np
 import pyarrow
-import pyarrow.compute
 import pyarrow.parquet
 from numpy.typing import NDArray
+from pyarrow import compute
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from sea_ray.artifacts import plain, read_json, write_json
@@ -165,13 +165,13 @@ class _Part:
         self._is_full = False
 
     def append(self, batch: pyarrow.Table) -> None:
-        lengths = pyarrow.compute.list_value_length(batch.column("tokens")).to_numpy()
+        lengths = compute.list_value_length(batch.column("tokens")).to_numpy()
         count = len(lengths)
         if self._max_tokens:
             count = int((np.cumsum(lengths) <= self._max_tokens - self._num_tokens).sum()) if not self._is_full else 0
             self._is_full |= count < len(lengths)
         taken = batch.slice(0, count)
-        tokens = pyarrow.compute.list_flatten(taken.column("tokens")).to_numpy()
+        tokens = compute.list_flatten(taken.column("tokens")).to_numpy()
         self._stream.write(tokens.astype(self._dtype).tobytes())
         self._num_documents += count
         self._num_tokens += len(tokens)

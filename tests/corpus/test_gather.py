@@ -5,7 +5,7 @@ import pytest
 
 from sea_ray.artifacts import fingerprint
 from sea_ray.corpus.config import CorpusConfig, DemoSource, FileSource, HubSource, Provenance, QualityConfig
-from sea_ray.corpus.documents import Documents
+from sea_ray.corpus.documents import Documents, DocumentWriter, num_row_groups
 from sea_ray.corpus.refining import split_of
 from sea_ray.corpus.sources import input_digests
 from sea_ray.errors import ConfigError, DataError
@@ -241,3 +241,23 @@ def test_documents_are_the_same_after_loading_and_joining(root, tmp_path, gather
         assert documents.languages == whole.languages
         assert (documents.funnel, documents.sources) == (whole.funnel, whole.sources)
         assert all(in_memory(documents, code) == in_memory(whole, code) for code in whole.languages)
+
+
+def test_files_depend_on_the_documents_not_on_how_they_come(tmp_path, monkeypatch):
+    monkeypatch.setattr("sea_ray.corpus.documents._GROUP_DOCUMENTS", 10)
+    monkeypatch.setattr("sea_ray.corpus.documents._GROUP_BYTES", 300)
+    texts = [f"{number}" * (1 + number * number % 40) for number in range(200)]
+    files = []
+    for step in (1, 7, 64, 200):
+        with DocumentWriter(tmp_path / str(step), ("en",)) as writer:
+            for start in range(0, len(texts), step):
+                writer.append("en", "train", texts[start : start + step])
+            documents = writer.finish(())
+        assert list(documents.texts("en", "train")) == texts
+        files.append(documents.file("en", "train"))
+    assert num_row_groups(files[0]) > 20
+    assert len({file.read_bytes() for file in files}) == 1
+
+
+def test_a_shard_without_a_language_gathers_nothing(root, gather):
+    assert gather(files_config(root), languages=()).languages == ()
