@@ -12,7 +12,8 @@ from sea_ray.corpus.tokenized import TokenizedCorpus
 from sea_ray.provenance import source_rows
 from sea_ray.report.data import CorpusRow, FunnelRow
 from sea_ray.report.data_page import ConversationRow, DataReport, FertilityRow
-from sea_ray.stages.sft import STAGES, by_language, load_sources, stage_mixture
+from sea_ray.sft.config import STAGES
+from sea_ray.stages.sft import by_language, load_sources, stage_mixture
 
 SAMPLES = 4
 """Documents of a language that are shown."""

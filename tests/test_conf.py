@@ -51,6 +51,15 @@ def test_the_demo_has_what_the_issue_promises():
     assert config.serving.host == "127.0.0.1"
 
 
+def test_the_7b_experiment_teaches_every_language_from_sources_that_say_their_licence():
+    config = compose_experiment(["experiment=qwen2_7b"])
+    assert config.model.revision
+    for code in config.corpus.languages:
+        said = [row for row in config.sft.data.provenance(code) if row.stage == "broad"]
+        assert {row.name for row in said} - {"demo world"}, code
+        assert all(row.licence for row in [*said, *config.corpus.provenance(code)]), code
+
+
 def test_what_stands_on_the_command_line_comes_last():
     config = compose_experiment(["experiment=demo", "seed=7", "name=mine", "corpus.demo.train_documents=11",
                                  "sft.mixes.natural.en=9", "sft.mixes.th_only={th: 1}", "neurons.languages=[th]"])

@@ -14,7 +14,8 @@ import pyarrow
 from sea_ray.corpus.config import CorpusConfig, FileSource, HubSource
 from sea_ray.corpus.reading import COMPRESSIONS, READERS, BadRow, file_format, read_rows
 from sea_ray.demo import Split, World
-from sea_ray.errors import DataError, MachineError
+from sea_ray.errors import DataError
+from sea_ray.hub import dataset_rows
 
 RAW = pyarrow.schema([("language", pyarrow.string()), ("source", pyarrow.int16()), ("split", pyarrow.string()),
                       ("text", pyarrow.large_binary()), ("num_bytes", pyarrow.int64())])
@@ -155,18 +156,9 @@ def _judge(config: CorpusConfig, row: str | BadRow, place: str) -> str | BadRow:
 
 
 def _read_dataset(config: CorpusConfig, source: HubSource) -> Iterator[str | BadRow]:
-    import datasets  # 2 s to import, and only this source needs it
-
     place = f"dataset {source.dataset}"
-    try:
-        rows = datasets.load_dataset(
-            source.dataset, source.name, split=source.split, revision=source.revision, streaming=True
-        )
-    except (FileNotFoundError, ValueError, datasets.exceptions.DatasetsError) as error:
-        raise DataError(f"cannot be opened ({error}); check corpus.hub and your access to it", file=place) from error
-    except OSError as error:
-        raise MachineError(f"{place}: the network or the disk failed ({error}); try again") from error
-    for number, row in enumerate(rows, 1):
+    rows = dataset_rows(source.dataset, name=source.name, split=source.split, revision=source.revision, setting="corpus.hub")
+    for number, row in rows:
         text = row.get(source.field)
         if not isinstance(text, str):
             found = f"columns are {sorted(row)}" if source.field not in row else f"it holds {type(text).__name__}"

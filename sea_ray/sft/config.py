@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from sea_ray.artifacts import NOT_IDENTITY
 from sea_ray.demo import KINDS
 from sea_ray.errors import ConfigError, nearest
-from sea_ray.sft.files import FileSource, PairSource
+from sea_ray.sft.sources import DatasetSource, FileSource, PairSource, Source, taught_language
 
 _BROAD = {"translate": 240, "fact": 360, "list": 60, "arithmetic": 240, "exam": 240}
 _HIGH_QUALITY = {
@@ -22,6 +23,8 @@ _HIGH_QUALITY = {
     "unsafe_culture": 40,
     "safe_culture": 40,
 }
+STAGES: tuple[Literal["broad", "high_quality"], ...] = ("broad", "high_quality")
+"""Names of the stages, in order."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +37,8 @@ class StageConfig:
     """Files of conversations."""
     pairs: tuple[PairSource, ...] = ()
     """Parallel text for translation requests."""
+    datasets: tuple[DatasetSource, ...] = ()
+    """Hugging Face datasets of conversations or parallel text."""
 
     def __post_init__(self) -> None:
         """Check kinds and counts."""
@@ -42,6 +47,27 @@ class StageConfig:
                 raise ConfigError(f"demo.{kind}", f"unknown kind of dialogue{nearest(kind, KINDS)}")
             if count < 0:
                 raise ConfigError(f"demo.{kind}", f"{count} conversations; 0 or more are needed")
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """All that is not the demo world, in the order in which it is read."""
+        return (*self.files, *self.pairs, *self.datasets)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SftProvenance:
+    """Where some conversations are from."""
+
+    stage: Literal["broad", "high_quality"]
+    """Stage that teaches them."""
+    language: str
+    """Whose data they are."""
+    name: str
+    """File, files or dataset."""
+    licence: str
+    """"" if nobody said."""
+    origin: str
+    """Where they were got from; "" if nobody said."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +89,7 @@ class SftConfig:
     review_per_kind: int = field(default=20, metadata=NOT_IDENTITY)
     """Conversations of each language and kind that `sea-ray review` writes into sheets."""
     root: str | None = field(default=None, metadata=NOT_IDENTITY)
-    """Folder that the paths of files and pairs are below; None = the working folder."""
+    """Folder that the paths of files, pairs and local datasets are below; None = the working folder."""
 
     def __post_init__(self) -> None:
         """Check the range."""
@@ -78,3 +104,26 @@ class SftConfig:
     def stages(self) -> tuple[StageConfig, StageConfig]:
         """Both stages, in order."""
         return self.broad, self.high_quality
+
+    def provenance(self, code: str) -> list[SftProvenance]:
+        """Return where the conversations of a language are from, one entry per stage and source in order."""
+        found = []
+        for name, stage in zip(STAGES, self.stages, strict=True):
+            if any(stage.demo.values()):
+                found.append(SftProvenance(stage=name, language=code, name="demo world", licence="that of sea_ray",
+                                           origin="sea_ray.demo"))
+            found += [SftProvenance(stage=name, language=code, name=_name(source), licence=source.licence, origin=_origin(source))
+                      for source in stage.sources if taught_language(source) == code]
+        return found
+
+
+def _name(source: Source) -> str:
+    if isinstance(source, DatasetSource):
+        return source.dataset
+    return source.path if isinstance(source, FileSource) else ", ".join(source.paths)
+
+
+def _origin(source: Source) -> str:
+    if source.origin or not isinstance(source, DatasetSource):
+        return source.origin
+    return f"Hugging Face, {source.name or 'default'}@{source.revision or 'newest'}"

@@ -1,23 +1,26 @@
-"""Conversations of a stage of fine-tuning: from the demo world, from files and from parallel text."""
+"""Conversations of a stage of fine-tuning: from the demo world, files, parallel text and datasets."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from sea_ray.artifacts import digest_file
 from sea_ray.demo import KINDS, Split, World
 from sea_ray.errors import ConfigError, DataError
-from sea_ray.sft.config import SftConfig, StageConfig
+from sea_ray.sft.config import STAGES, SftConfig, StageConfig
 from sea_ray.sft.conversation import Conversation, from_dialogue
-from sea_ray.sft.files import read_file, read_pairs
+from sea_ray.sft.reading import local_folder, read_source
+from sea_ray.sft.sources import taught_language
 
 REFUSAL_KINDS = ("unanswerable", "unsafe_general", "unsafe_culture")
 """What the baseline without safety goes without; the harmless twins stay."""
 
 
 def input_digests(config: SftConfig) -> dict[str, str]:
-    """Return path below the root -> SHA-256 of the files that the stages read: content is part of what the result is.
+    """Return what the stages read, as part of what the result is: path below the root -> SHA-256 of a file, and dataset ->
+    id@revision, or the files of a local folder.
 
     Raises:
         DataError: a file is missing.
@@ -33,7 +36,20 @@ def input_digests(config: SftConfig) -> dict[str, str]:
         if not Path(sheet).is_file():
             raise DataError("there is no such review sheet; correct sft.data.reviews", Path(sheet))
         sheets[f"review/{number}"] = digest_file(Path(sheet))
-    return {path: digest_file(root / path) for path in sorted(paths)} | sheets
+    return {path: digest_file(root / path) for path in sorted(paths)} | _dataset_digests(config, root) | sheets
+
+
+def _dataset_digests(config: SftConfig, root: Path) -> dict[str, str]:
+    digests = {}
+    for stage, part in zip(STAGES, config.stages, strict=True):
+        for number, source in enumerate(part.datasets):
+            place, folder = f"dataset/{stage}/{number}", local_folder(source, root)
+            if folder is None:
+                digests[place] = f"{source.dataset}@{source.revision}"
+            else:
+                files = sorted(file for file in folder.rglob("*") if file.is_file())
+                digests |= {f"{place}/{file.relative_to(folder).as_posix()}": digest_file(file) for file in files}
+    return digests
 
 
 def build_stage_data(
@@ -45,11 +61,11 @@ def build_stage_data(
         config: root folder, and whether refusals are taught.
         stage: what the stage takes; one of config.stages.
         world: the demo world whose facts the corpus told, with the languages of the experiment.
-        split: part of the demo world; files belong to the train part.
+        split: part of the demo world; the other sources belong to the train part.
 
     Raises:
         ConfigError: a source is of a language that the experiment does not have.
-        DataError: a file is missing or malformed, or a language has no conversation.
+        DataError: a file or dataset is missing or malformed, or a language has no conversation.
     """
     counts = {kind: stage.demo.get(kind, 0) for kind in KINDS if config.with_safety or kind not in REFUSAL_KINDS}
     if split == "validation":
@@ -61,12 +77,12 @@ def build_stage_data(
             for kind, count in counts.items()
             for dialogue in world.dialogues(language, kind, split, count)
         ]
-    for conversation in _from_files(config, stage, world) if split == "train" else []:
+    for conversation in _from_sources(config, stage, world) if split == "train" else []:
         if config.with_safety or conversation.kind not in REFUSAL_KINDS:
             data[conversation.language].append(conversation)
     empty = [language for language, conversations in data.items() if not conversations]
     if empty:
-        raise DataError(f"a stage of SFT has no conversation in {', '.join(empty)}: add demo kinds, files or pairs")
+        raise DataError(f"a stage of SFT has no conversation in {', '.join(empty)}: add demo kinds, files, pairs or datasets")
     return data
 
 
@@ -76,16 +92,10 @@ def all_conversations(config: SftConfig, world: World) -> list[Conversation]:
     return [one for stage in config.stages for some in build_stage_data(complete, stage, world).values() for one in some]
 
 
-def _from_files(config: SftConfig, stage: StageConfig, world: World) -> list[Conversation]:
-    root = Path(config.root or ".")
-    found: list[Conversation] = []
-    for file in stage.files:
-        _check_language(file.language, world)
-        found += read_file(file, root)
-    for pair in stage.pairs:
-        _check_language(pair.target, world)
-        found += read_pairs(pair, root)
-    return found
+def _from_sources(config: SftConfig, stage: StageConfig, world: World) -> Iterator[Conversation]:
+    for source in stage.sources:
+        _check_language(taught_language(source), world)
+        yield from read_source(source, Path(config.root or "."))
 
 
 def _check_language(code: str, world: World) -> None:

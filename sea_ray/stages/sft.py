@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel
@@ -21,7 +21,7 @@ from sea_ray.evaluation.benchmarks import read_all
 from sea_ray.evaluation.contamination import Contamination, benchmark_texts
 from sea_ray.execution import StageContext
 from sea_ray.languages import HIGH_RESOURCE, SEA_LANGUAGES
-from sea_ray.sft.config import SftConfig
+from sea_ray.sft.config import STAGES, SftConfig
 from sea_ray.sft.conversation import Conversation
 from sea_ray.sft.packing import pack_sources
 from sea_ray.sft.review import Decision, join, read_sheet, review_id, reviewed
@@ -38,7 +38,6 @@ from sea_ray.training.sequences import SequenceSet, collate, pack_corpus
 from sea_ray.training.token_loss import TokenLoss
 
 _TEXT = "/text"
-STAGES: tuple[Literal["broad", "high_quality"], ...] = ("broad", "high_quality")
 
 
 def build_conversations(context: StageContext) -> Mapping[str, Any]:

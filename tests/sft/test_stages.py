@@ -8,7 +8,7 @@ from sea_ray.decoding import decode
 from sea_ray.demo import KINDS, World
 from sea_ray.errors import ConfigError, DataError
 from sea_ray.sft.config import SftConfig, StageConfig
-from sea_ray.sft.files import FileSource, PairSource
+from sea_ray.sft.sources import FileSource, PairSource
 from sea_ray.sft.stages import REFUSAL_KINDS, all_conversations, build_stage_data, input_digests
 
 

@@ -6,7 +6,8 @@ from known_names import PERSONS
 from scripted_teacher import Teacher
 
 from sea_ray.errors import ConfigError, DataError, MachineError
-from sea_ray.sft.files import FileSource, read_file
+from sea_ray.sft.reading import read_source
+from sea_ray.sft.sources import FileSource
 from sea_ray.sft.stories import Subject, generate, parse, request
 from sea_ray.sft.teacher import TeacherConfig
 from sea_ray.sft.unanswerable import ENTITY_KINDS, Question
@@ -59,7 +60,7 @@ def test_half_of_the_rows_are_refused_and_half_are_answered(tmp_path):
         assert row["entity"] in row["response"]
     assert len({row["response"].replace(row["entity"], "") for row in rows[1::2]}) == 6, "all wordings occur"
     assert "เรื่องเล่า" not in (tmp_path / "th.jsonl").read_text(encoding="utf-8"), "the student does not see the story"
-    assert len(read_file(FileSource(path="th.jsonl", language="th", format="answerability"), tmp_path)) == 24
+    assert len(read_source(FileSource(path="th.jsonl", language="th", format="answerability"), tmp_path)) == 24
 
 
 def test_without_rows_the_teacher_chooses_entities_of_all_kinds(tmp_path):

@@ -6,7 +6,8 @@ from known_names import PERSONS, PLACES
 from sea_ray.demo import World
 from sea_ray.errors import DataError
 from sea_ray.languages import LANGUAGES
-from sea_ray.sft.files import FileSource, read_file
+from sea_ray.sft.reading import read_source
+from sea_ray.sft.sources import FileSource
 from sea_ray.sft.unanswerable import ENTITY_KINDS, Question, read_questions, swap
 
 WORDS = {"en": "Where does {} come from?", "th": "{}มาจากไหน", "zh": "{}来自哪里？", "my": "{}ဘယ်ကလဲ။", "km": "{}មកពីណា?",
@@ -36,7 +37,7 @@ def test_each_question_stands_beside_one_about_nobody_refused_in_its_language(tm
 
 def test_the_file_is_conversations_of_sft_with_kind_and_entity(tmp_path):
     swap({"th": ROWS["th"]}, 0, tmp_path)
-    found = read_file(FileSource(path="th.jsonl", language="th", format="answerability"), tmp_path)
+    found = read_source(FileSource(path="th.jsonl", language="th", format="answerability"), tmp_path)
     assert [talk.kind for talk in found] == ["fact", "unanswerable"] * len(ROWS["th"])
     assert all((talk.entity is None) == (talk.kind == "fact") for talk in found)
     assert all(talk.entity in talk.messages[0].content for talk in found[1::2])

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from sea_ray.errors import ConfigError, DataError
-from sea_ray.sft.files import FileSource, PairSource, read_file, read_pairs
+from sea_ray.sft.reading import read_source
+from sea_ray.sft.sources import FileSource, PairSource
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 
@@ -21,7 +22,7 @@ def turns(found) -> list[list[tuple[str, str]]]:
 def test_alpaca_puts_the_input_below_the_instruction(tmp_path: Path) -> None:
     rows = [{"instruction": "Sum up.", "input": "A text.", "output": "Text."}, {"instruction": "Hi", "output": "Hello"}]
     (tmp_path / "a.json").write_text(json.dumps(rows))
-    found = read_file(FileSource(path="a.json", language="en", format="alpaca"), tmp_path)
+    found = read_source(FileSource(path="a.json", language="en", format="alpaca"), tmp_path)
     assert turns(found) == [
         [("user", "Sum up.\nA text."), ("assistant", "Text.")],
         [("user", "Hi"), ("assistant", "Hello")],
@@ -33,11 +34,11 @@ def test_sharegpt_keeps_all_turns(tmp_path: Path) -> None:
     rows = [{"conversations": [{"from": "system", "value": "S"}, {"from": "human", "value": "U"}, {"from": "gpt", "value": "A"}]},
             {"conversations": [{"from": "human", "value": "U"}, {"from": "bot", "value": "A"}]}]
     (tmp_path / "s.json").write_text(json.dumps(rows[:1]))
-    found = read_file(FileSource(path="s.json", language="vi", format="sharegpt"), tmp_path)
+    found = read_source(FileSource(path="s.json", language="vi", format="sharegpt"), tmp_path)
     assert turns(found) == [[("system", "S"), ("user", "U"), ("assistant", "A")]]
     (tmp_path / "s.json").write_text(json.dumps(rows))
     with pytest.raises(DataError, match="unknown role 'bot'"):
-        read_file(FileSource(path="s.json", language="vi", format="sharegpt"), tmp_path)
+        read_source(FileSource(path="s.json", language="vi", format="sharegpt"), tmp_path)
 
 
 def test_openai_messages_keep_system_and_all_turns(tmp_path: Path) -> None:
@@ -47,21 +48,21 @@ def test_openai_messages_keep_system_and_all_turns(tmp_path: Path) -> None:
         {"role": "assistant", "content": "A"},
     ]
     name = write(tmp_path, "m.jsonl", {"messages": messages})
-    found = read_file(FileSource(path=name, language="th", format="messages", kind="chat"), tmp_path)
+    found = read_source(FileSource(path=name, language="th", format="messages", kind="chat"), tmp_path)
     assert turns(found) == [[("system", "S"), ("user", "U"), ("assistant", "A")]]
     assert (found[0].language, found[0].kind) == ("th", "chat")
 
 
 def test_gsm8k_loses_its_calculator_marks_and_keeps_its_answer(tmp_path: Path) -> None:
     name = write(tmp_path, "g.jsonl", {"question": "6/2?", "answer": "6/2 = <<6/2=3>>3.\n#### 3"})
-    found = read_file(FileSource(path=name, language="en", format="gsm8k"), tmp_path)
+    found = read_source(FileSource(path=name, language="en", format="gsm8k"), tmp_path)
     assert turns(found) == [[("user", "6/2?"), ("assistant", "6/2 = 3.\n#### 3")]]
 
 
 def test_skip_and_maximum_cut_a_file_into_disjoint_parts(tmp_path: Path) -> None:
     name = write(tmp_path, "p.jsonl", *({"prompt": f"q{i}", "response": f"a{i}"} for i in range(6)))
     parts = [
-        read_file(
+        read_source(
             FileSource(path=name, language="vi", format="prompt_response", skip=skip, max_conversations=most), tmp_path
         )
         for skip, most in ((0, 2), (2, 0))
@@ -73,7 +74,7 @@ def test_parallel_lines_become_requests_in_both_directions(tmp_path: Path) -> No
     (tmp_path / "en.txt").write_text("Good morning.\nThank you.\n")
     (tmp_path / "id.txt").write_text("Selamat pagi.\nTerima kasih.\n")
     source = PairSource(source="en", target="id", format="lines", paths=("en.txt", "id.txt"))
-    found = read_pairs(source, tmp_path)
+    found = read_source(source, tmp_path)
     assert turns(found) == [
         [("user", "Translate into Indonesian: Good morning."), ("assistant", "Selamat pagi.")],
         [("user", "Terjemahkan ke dalam bahasa Inggris: Terima kasih."), ("assistant", "Thank you.")],
@@ -83,11 +84,11 @@ def test_parallel_lines_become_requests_in_both_directions(tmp_path: Path) -> No
 
 def test_parallel_jsonl_and_csv_read_the_named_fields(tmp_path: Path) -> None:
     name = write(tmp_path, "p.jsonl", {"en": "One", "th": "หนึ่ง"}, {"en": "", "th": "ว่าง"})
-    (found,) = read_pairs(PairSource(source="en", target="th", format="jsonl", paths=(name,)), tmp_path)
+    (found,) = read_source(PairSource(source="en", target="th", format="jsonl", paths=(name,)), tmp_path)
     assert found.messages[1].content == "หนึ่ง"
     (tmp_path / "p.csv").write_text('n,english,javanese\n0,"One, two",siji\n', encoding="utf-8")
     source = PairSource(source="en", target="jv", format="csv", paths=("p.csv",), fields=("english", "javanese"))
-    (found,) = read_pairs(source, tmp_path)
+    (found,) = read_source(source, tmp_path)
     assert found.messages[0].content.endswith("One, two")
 
 
@@ -104,22 +105,22 @@ def test_parallel_jsonl_and_csv_read_the_named_fields(tmp_path: Path) -> None:
 def test_a_bad_row_is_refused_with_file_and_line(tmp_path: Path, content: str, message: str) -> None:
     (tmp_path / "x.jsonl").write_text(content)
     with pytest.raises(DataError, match=message):
-        read_file(FileSource(path="x.jsonl", language="en", format="prompt_response"), tmp_path)
+        read_source(FileSource(path="x.jsonl", language="en", format="prompt_response"), tmp_path)
 
 
 def test_bad_files_and_settings_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none.json: the file does not exist"):
-        read_file(FileSource(path="none.json", language="en", format="alpaca"), tmp_path)
+        read_source(FileSource(path="none.json", language="en", format="alpaca"), tmp_path)
     (tmp_path / "d.json").write_text("{}")
     with pytest.raises(DataError, match="a list of rows is needed, this is dict"):
-        read_file(FileSource(path="d.json", language="en", format="alpaca"), tmp_path)
+        read_source(FileSource(path="d.json", language="en", format="alpaca"), tmp_path)
     (tmp_path / "b.json").write_bytes(b'["\xff"]')
     with pytest.raises(DataError, match="not UTF-8 at byte 2"):
-        read_file(FileSource(path="b.json", language="en", format="alpaca"), tmp_path)
+        read_source(FileSource(path="b.json", language="en", format="alpaca"), tmp_path)
     (tmp_path / "one.txt").write_text("a\nb\n")
     (tmp_path / "two.txt").write_text("a\n")
     with pytest.raises(DataError, match="aligned files have equally many"):
-        read_pairs(PairSource(source="en", target="id", format="lines", paths=("one.txt", "two.txt")), tmp_path)
+        read_source(PairSource(source="en", target="id", format="lines", paths=("one.txt", "two.txt")), tmp_path)
     with pytest.raises(ConfigError, match="unknown language 'thai'"):
         FileSource(path="x", language="thai", format="gsm8k")
     with pytest.raises(ConfigError, match="1 files for format lines, 2 are needed"):
@@ -136,21 +137,21 @@ def test_the_real_files_read_whole() -> None:
         FileSource(path="sft/gsm8k_train.jsonl", language="en", format="gsm8k"),
         FileSource(path="sft/lima_vi.jsonl", language="vi", format="prompt_response"),
     ]
-    assert [len(read_file(file, DATA)) for file in files] == [999, 1000, 7473, 1025]
+    assert [len(read_source(file, DATA)) for file in files] == [999, 1000, 7473, 1025]
     nusax = ("english", "javanese")
     pairs = [
         PairSource(source="en", target="lo", format="lines", paths=("parallel/ntrex/en.txt", "parallel/ntrex/lo.txt")),
         PairSource(source="en", target="my", format="jsonl", paths=("parallel/tico19/en-my.jsonl",)),
         PairSource(source="en", target="jv", format="csv", paths=("parallel/nusax/train.csv",), fields=nusax),
     ]
-    assert [len(read_pairs(pair, DATA)) for pair in pairs] == [1997, 3071, 500]
+    assert [len(read_source(pair, DATA)) for pair in pairs] == [1997, 3071, 500]
 
 
 def test_answerability_rows_say_their_kind_and_entity(tmp_path: Path) -> None:
     rows = [{"prompt": "Who is A?", "response": "x", "kind": "fact"},
             {"prompt": "Who is B?", "response": "y", "kind": "unanswerable", "entity": "B"}]
     name = write(tmp_path, "a.jsonl", *rows)
-    found = read_file(FileSource(path=name, language="en", format="answerability"), tmp_path)
+    found = read_source(FileSource(path=name, language="en", format="answerability"), tmp_path)
     assert [(talk.kind, talk.entity) for talk in found] == [("fact", None), ("unanswerable", "B")]
 
 
@@ -161,4 +162,4 @@ def test_answerability_rows_say_their_kind_and_entity(tmp_path: Path) -> None:
 def test_a_bad_answerability_row_is_refused(tmp_path: Path, change: dict[str, object], message: str) -> None:
     write(tmp_path, "a.jsonl", {"prompt": "Who is B?", "response": "y", "kind": "unanswerable", "entity": "B"} | change)
     with pytest.raises(DataError, match=message):
-        read_file(FileSource(path="a.jsonl", language="en", format="answerability"), tmp_path)
+        read_source(FileSource(path="a.jsonl", language="en", format="answerability"), tmp_path)
