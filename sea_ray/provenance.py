@@ -24,6 +24,9 @@ def source_rows(config: ExperimentConfig, corpus_facts: Mapping[str, Any]) -> li
         for source, counts in zip(config.corpus.provenance(code), given, strict=True):
             rows.append(SourceRow(use="corpus", language=code, name=source.name, licence=source.licence, origin=source.origin,
                                   documents=counts["documents"], bytes=counts["bytes"]))
+    for code in config.corpus.languages:
+        rows += [SourceRow(use=f"SFT, {source.stage.replace('_', ' ')}", language=code, name=source.name, licence=source.licence,
+                           origin=source.origin) for source in config.sft.data.provenance(code)]
     return rows
 
 

@@ -21,6 +21,11 @@ def test_every_source_has_its_licence_origin_and_count(miniature):
         ("en", "en.txt", "CC0", "https://example.org", 10), ("id", "id|all.txt", "", "", 10), ("th", "th.txt", "MIT", "", 10)]
 
 
+def test_conversations_of_both_stages_are_among_them(miniature):
+    uses = {row.use for row in source_rows(config(miniature), FACTS) if row.language == "th"}
+    assert uses == {"corpus", "SFT, broad", "SFT, high quality"}
+
+
 def test_model_card_opens_on_the_hub_and_names_what_nobody_licensed(miniature):
     card = model_card(config(miniature), FACTS, {"passed": False, "reasons": ["th: too much"]}, "half of the neurons")
     _, header, body = card.split("---\n", 2)
