@@ -34,6 +34,7 @@ COMMANDS = {
                  "make conversations: a teacher's instructions, or questions about what does not exist, by swap or stories"),
     "review": ("sea_ray.launch.review:review",
                "write sheets of what is taught for native speakers, or read those in sft.data.reviews"),
+    "judge": ("sea_ray.launch.judge:judge", "ask a judge whether the winner's answers refuse, beside what the detector says"),
     "serve": ("sea_ray.launch.serve_command:serve", "serve the winner of a finished run behind an OpenAI-compatible API"),
 }
 """Command -> the function that carries it out, imported only then, and what --help says of it."""

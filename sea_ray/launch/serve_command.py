@@ -62,8 +62,8 @@ def serve(overrides: Sequence[str], console: Console) -> int:
         set_path(values, path, value)
     config = decode(ExperimentConfig, values)
     roles = record["experiment"]
-    check_gate_record(_artifact(store, roles["gate"]).facts, name, ignore_gate)
-    winner = _artifact(store, roles["winner"])
+    check_gate_record(stored(store, roles["gate"]).facts, name, ignore_gate)
+    winner = stored(store, roles["winner"])
 
     from sea_ray.launch.ray_platform import connect
     from sea_ray.launch.serve import deployed
@@ -93,7 +93,12 @@ def check_gate_record(facts: dict, name: str, ignore: bool) -> None:
                           "Serve it all the same with safety.ignore_gate=true")
 
 
-def _artifact(store: Store, place: dict[str, str]) -> Artifact:
+def stored(store: Store, place: dict[str, str]) -> Artifact:
+    """Return an artifact that a run's record names.
+
+    Raises:
+        SeaRayError: it is no longer in the store.
+    """
     folder = store.root / "artifacts" / place["kind"] / place["fingerprint"]
     if not (folder / "record.json").exists():
         raise SeaRayError(f"{place['kind']} {place['fingerprint']} is no longer in the store; run the experiment again")

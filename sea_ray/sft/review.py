@@ -16,6 +16,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
+from sea_ray.agreement import Agreement
+from sea_ray.agreement import agreement as cohen
 from sea_ray.artifacts import fingerprint
 from sea_ray.errors import DataError, nearest
 from sea_ray.sft.conversation import Conversation, Message
@@ -31,18 +33,6 @@ class Decision:
     choice: Choice
     fixed_answer: str = ""
     """The better last answer, of a fix."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Agreement:
-    """How far two reviewers agree on the items that both decided."""
-
-    items: int
-    share: float
-    """Of the items decided alike."""
-    kappa: float
-    """Cohen's kappa (1960): agreement beyond what their own frequencies give by chance, 1 at most; 1 where both are of one
-    mind about everything."""
 
 
 def review_id(conversation: Conversation) -> str:
@@ -179,10 +169,7 @@ def agreement(first: Mapping[str, Decision], second: Mapping[str, Decision]) -> 
     both = [(first[number].choice, second[number].choice) for number in first if number in second]
     if not both:
         raise DataError("the two sheets have no decided item in common")
-    share = sum(one == other for one, other in both) / len(both)
-    counts = [Counter(choices) for choices in zip(*both, strict=True)]
-    chance = sum(counts[0][choice] * counts[1][choice] for choice in get_args(Choice)) / len(both) ** 2
-    return Agreement(items=len(both), share=share, kappa=1.0 if chance == 1 else (share - chance) / (1 - chance))
+    return cohen(both)
 
 
 def reviewed(conversations: Sequence[Conversation], decisions: Mapping[str, Decision], *, require: bool

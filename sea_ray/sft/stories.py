@@ -101,8 +101,9 @@ def _select(config: TeacherConfig, code: str, subjects: Sequence[Subject], known
     """Write as many unanswerable as answerable questions of each story and its counterpart; return the outcomes."""
     counts, refusals = Counter[str](), Refusals(code, config.seed)
     seen, rows = {folded(one.question) for one in known}, list[Row]()
-    for story, passage in zip(answers[::2], answers[1::2], strict=True):
-        found = [_questions(answer, subjects[answer.number], seen, counts) for answer in (story, passage)]
+    asked_of = list(zip(answers, subjects, strict=True))
+    for pair in zip(asked_of[::2], asked_of[1::2], strict=True):
+        found = [_questions(answer, subject, seen, counts) for answer, subject in pair]
         for (name, asked, _), (_, other, answer) in zip(*found, strict=False):
             rows += [fact(other, answer), refusals.row(asked, name)]
             counts["accepted"] += 2

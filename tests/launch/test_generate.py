@@ -6,7 +6,7 @@ import re
 
 import pytest
 from rich.console import Console
-from scripted_teacher import Teacher
+from scripted_endpoint import ScriptedEndpoint
 
 from sea_ray.demo import World
 from sea_ray.errors import ConfigError, DataError
@@ -55,7 +55,7 @@ def test_stories_are_told_per_language_with_their_cost(overrides, tmp_path, monk
         return 200, json.dumps({"name": name, "questions": [{"question": f"{name} {number}?", "answer": "So."}]})
 
     monkeypatch.setenv("TEACHER_KEY", "secret")
-    teacher = Teacher(story)
+    teacher = ScriptedEndpoint(story)
     with teacher.running() as url:
         text = told([*overrides, "sft.generate=stories", f"+sft.teacher={{url: '{url}', model: m, key_variable: TEACHER_KEY, "
                      "requests_per_language: 4, output_price: 1000}"])
@@ -64,7 +64,8 @@ def test_stories_are_told_per_language_with_their_cost(overrides, tmp_path, monk
         assert f"{folder / code}.jsonl: accepted 4\n" in text
         assert (folder / f"{code}.jsonl").read_text().count("unanswerable") == 2
     assert "1,200 prompt tokens and 240 answer tokens cost 0.24\n" in text
-    assert any(name in teacher.asked[1]["messages"][0]["content"] for name in NAMES), "rows of English name its entities"
+    asked = [body["messages"][0]["content"] for body in teacher.asked]
+    assert any(name in request for request in asked for name in NAMES), "rows of English name its entities"
 
 
 def test_what_is_missing_is_named(overrides):

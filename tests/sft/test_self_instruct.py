@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from scripted_teacher import Teacher
+from scripted_endpoint import ScriptedEndpoint
 
 from sea_ray.errors import ConfigError, DataError, MachineError
 from sea_ray.sft.conversation import conversation
@@ -33,7 +33,7 @@ def lines_of(file):
 def test_accepted_repeated_and_unparsed_answers_are_told_apart_and_paid(tmp_path):
     answers = [f"Sure!\n```json\n{pair(1)}\n```", pair(2), pair(2).replace("คำตอบ", "อีกคำตอบ"), "no idea", pair(3),
                json.dumps({"prompt": EXAMPLES["th"][0].messages[0].content, "response": "x"})]
-    teacher = Teacher(lambda number: (200, answers[number]))
+    teacher = ScriptedEndpoint(lambda number: (200, answers[number]))
     with teacher.running() as url:
         made = generate(config(url, concurrency=1), EXAMPLES, tmp_path, NullTracker())
     assert made.outcomes["th"] == {"accepted": 3, "repeated": 2, "unparsed": 1}
@@ -45,7 +45,7 @@ def test_accepted_repeated_and_unparsed_answers_are_told_apart_and_paid(tmp_path
 
 
 def test_a_run_that_broke_off_goes_on_and_pays_for_nothing_twice(tmp_path):
-    teacher = Teacher(lambda number: (200, pair(number)) if number < 3 else (500, "down"))
+    teacher = ScriptedEndpoint(lambda number: (200, pair(number)) if number < 3 else (500, "down"))
     with teacher.running() as url, pytest.raises(MachineError, match="the same command goes on"):
         generate(config(url, concurrency=1, max_retries=0), EXAMPLES, tmp_path, NullTracker())
     with (tmp_path / "th.log.jsonl").open("a") as stream:
@@ -68,7 +68,7 @@ def test_a_run_that_broke_off_goes_on_and_pays_for_nothing_twice(tmp_path):
 
 def test_an_answer_may_hold_any_letter_and_what_is_under_way_is_waited_for(tmp_path):
     odd = json.dumps({"prompt": "ก\u2028ข\u0085ค", "response": "ง"}, ensure_ascii=False)
-    teacher = Teacher(lambda number: (500, "down") if number == 0 else (200, odd))
+    teacher = ScriptedEndpoint(lambda number: (500, "down") if number == 0 else (200, odd))
     with teacher.running() as url:
         with pytest.raises(MachineError):
             generate(config(url, concurrency=4, max_retries=0), EXAMPLES, tmp_path, NullTracker())
@@ -80,7 +80,7 @@ def test_an_answer_may_hold_any_letter_and_what_is_under_way_is_waited_for(tmp_p
 
 
 def test_a_busy_teacher_is_asked_again(tmp_path):
-    teacher = Teacher(lambda number: (503, "busy") if number % 2 == 0 else (200, pair(number)))
+    teacher = ScriptedEndpoint(lambda number: (503, "busy") if number % 2 == 0 else (200, pair(number)))
     with teacher.running() as url:
         made = generate(config(url, concurrency=1, requests_per_language=2), EXAMPLES, tmp_path, NullTracker())
     assert made.outcomes["th"]["accepted"] == 2
@@ -88,7 +88,7 @@ def test_a_busy_teacher_is_asked_again(tmp_path):
 
 @pytest.mark.parametrize("status", [401, 404])
 def test_a_refusal_is_the_configurations_fault_and_ends_at_once(tmp_path, status):
-    teacher = Teacher(lambda number: (status, "unknown"))
+    teacher = ScriptedEndpoint(lambda number: (status, "unknown"))
     with teacher.running() as url, pytest.raises(ConfigError, match="refuses"):
         generate(config(url, concurrency=1), EXAMPLES, tmp_path, NullTracker())
     assert len(teacher.asked) == 1

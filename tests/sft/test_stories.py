@@ -3,7 +3,7 @@ import re
 
 import pytest
 from known_names import PERSONS
-from scripted_teacher import Teacher
+from scripted_endpoint import ScriptedEndpoint
 
 from sea_ray.errors import ConfigError, DataError, MachineError
 from sea_ray.sft.reading import read_source
@@ -26,7 +26,7 @@ def reply(name, number, questions=4, **changes):
     return json.dumps({"name": name, "text": "เรื่องเล่า", "questions": listed} | changes, ensure_ascii=False)
 
 
-class Writer(Teacher):
+class Writer(ScriptedEndpoint):
     """Answers with the name that it was given, or with one of its own."""
 
     def __init__(self, change=lambda name, number: (200, reply(name, number))):

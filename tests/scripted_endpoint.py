@@ -1,4 +1,4 @@
-"""A scripted OpenAI-compatible server."""
+"""A scripted OpenAI-compatible server on 127.0.0.1, for tests of those who ask one."""
 
 import contextlib
 import json
@@ -6,7 +6,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
-class Teacher:
+class ScriptedEndpoint:
     """Gives the status and text that `script` says, by how many requests came before; `asked` holds them all."""
 
     def __init__(self, script):
@@ -14,15 +14,15 @@ class Teacher:
 
     @contextlib.contextmanager
     def running(self):
-        teacher = self
+        endpoint = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self):
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                with teacher.lock:
-                    teacher.asked.append(body)
-                    status, text = teacher.script(len(teacher.asked) - 1)
-                    teacher.keys.append(self.headers["Authorization"])
+                with endpoint.lock:
+                    endpoint.asked.append(body)
+                    status, text = endpoint.script(len(endpoint.asked) - 1)
+                    endpoint.keys.append(self.headers["Authorization"])
                 reply = {"id": "1", "object": "chat.completion", "created": 0, "model": body["model"], "usage": {
                     "prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120}, "choices": [
                     {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}]}
