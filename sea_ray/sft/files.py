@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 
@@ -104,8 +106,12 @@ def read_file(source: FileSource, root: Path) -> list[Conversation]:
             found.append(_conversation(row, source))
         except KeyError as error:
             raise DataError(f"a row of format {source.format} needs the field {error}", file, line) from error
-        except (DataError, TypeError, AttributeError) as error:
-            raise DataError(str(error), file, line) from error
+        except DataError as error:
+            raise DataError(error.message, file, line) from error
+        except (TypeError, AttributeError) as error:
+            raise DataError(f"not a row of format {source.format} ({error})", file, line) from error
+    if not found:
+        raise DataError(f"no conversation is in it after the {source.skip:,} that are skipped", file)
     return found
 
 
@@ -148,16 +154,22 @@ def read_pairs(source: PairSource, root: Path) -> list[Conversation]:
         DataError: a file is missing or malformed, or aligned files differ in length.
     """
     requests: list[Conversation] = []
-    for number, pair in enumerate(_pairs(source, root)):
+    file = root / source.paths[-1]
+    for number, (line, *pair) in enumerate(_pairs(source, root)):
         if number < source.skip:
             continue
         if source.max_conversations and len(requests) == source.max_conversations:
             break
         own, other = (" ".join(text.split()) for text in pair)
+        if bool(own) != bool(other):
+            raise DataError(f"a text in {source.source if own else source.target!r} without its translation; leave the pair out",
+                            file, line)
         if own and other:
             forward = (source.source, source.target, own, other)
             back = (source.target, source.source, other, own)
             requests.append(translation(*(forward if len(requests) % 2 == 0 else back), language=source.target))
+    if not requests:
+        raise DataError(f"no pair is in it after the {source.skip:,} that are skipped", file)
     return requests
 
 
@@ -176,29 +188,32 @@ def translation(source: str, target: str, text: str, translated: str, *, languag
     return conversation(lexicon.render("prompts.translate", words), translated, language, "translate")
 
 
-def _pairs(source: PairSource, root: Path) -> Iterator[tuple[str, str]]:
+def _pairs(source: PairSource, root: Path) -> Iterator[tuple[int, str, str]]:
     files = [root / path for path in source.paths]
     fields = source.fields or (source.source, source.target)
     if source.format == "lines":
         own, other = (_text(file).split("\n") for file in files)
         if len(own) != len(other):
             raise DataError(f"{len(own)} lines, {files[1]} has {len(other)}; aligned files have equally many", files[0])
-        yield from zip(own, other, strict=True)
+        yield from zip(count(1), own, other)
         return
     lines = _csv(files[0]) if source.format == "csv" else read_jsonl(files[0])
     for line, row in lines:
-        if any(not isinstance(row.get(field), str) for field in fields):
-            raise DataError(f"fields are {', '.join(map(str, row))}; {' and '.join(fields)} are needed", files[0], line)
-        yield row[fields[0]], row[fields[1]]
+        if not isinstance(row, dict) or any(not isinstance(row.get(field), str) for field in fields):
+            found = f"fields are {', '.join(map(str, row))}" if isinstance(row, dict) else f"it is {type(row).__name__}"
+            raise DataError(f"{found}; texts in {' and '.join(fields)} are needed", files[0], line)
+        yield line, row[fields[0]], row[fields[1]]
 
 
 def _text(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
         raise DataError("the file does not exist; check sft.root and the source's path", file) from error
     except UnicodeDecodeError as error:
         raise DataError(f"not UTF-8 at byte {error.start}", file) from error
+    except OSError as error:
+        raise DataError(f"cannot be read ({error.strerror}); check the file and your rights to it", file) from error
 
 
 def read_jsonl(file: Path) -> Iterator[tuple[int, Any]]:
@@ -211,14 +226,14 @@ def read_jsonl(file: Path) -> Iterator[tuple[int, Any]]:
         if text.strip():
             try:
                 yield line, json.loads(text)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise DataError(f"not JSON: {error}", file, line) from error
 
 
 def _json_list(file: Path) -> Iterator[tuple[int, Any]]:
     try:
         rows = json.loads(_text(file))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"not JSON: {error}", file) from error
     if not isinstance(rows, list):
         raise DataError(f"a list of rows is needed, this is {type(rows).__name__}", file)
@@ -226,6 +241,13 @@ def _json_list(file: Path) -> Iterator[tuple[int, Any]]:
 
 
 def _csv(file: Path) -> Iterator[tuple[int, Any]]:
-    reader = csv.DictReader(_text(file).splitlines(keepends=True))
-    for row in reader:
-        yield reader.line_num, row
+    csv.field_size_limit(1 << 26)
+    reader = csv.DictReader(io.StringIO(_text(file), newline=""), strict=True)
+    try:
+        for row in reader:
+            if None in row:
+                raise DataError("more fields than the header has; a text with a comma in it needs quotation marks", file,
+                                reader.line_num)
+            yield reader.line_num, row
+    except csv.Error as error:
+        raise DataError(f"not readable as a row of a table ({error})", file, reader.line_num + 1) from error
