@@ -21,7 +21,7 @@ from typing import Any
 
 import fsspec
 
-from sea_ray.errors import MachineError
+from sea_ray.errors import DataError, MachineError
 
 RECORD = "record.json"
 NOT_IDENTITY = {"identity": False}
@@ -56,9 +56,16 @@ def fingerprint(value: object) -> str:
 
 
 def digest_file(file: Path) -> str:
-    """Return the SHA-256 of a file's bytes, 64 hexadecimal digits."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    """Return the SHA-256 of a file's bytes, 64 hexadecimal digits.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    try:
+        with file.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"cannot be read ({error.strerror}); check the file and your rights to it", file) from error
 
 
 def write_json(file: Path, value: object) -> None:

@@ -33,17 +33,22 @@ def folded(text: str) -> str:
     return _IGNORED.sub("", unicodedata.normalize("NFKC", text).casefold())
 
 
+def is_blank(text: str) -> bool:
+    """Return whether a text is nothing but white space and zero-width characters."""
+    return not text or _IGNORED.fullmatch(text) is not None
+
+
 def signatures(texts: Sequence[str]) -> NDArray[np.uint32]:
-    """Return the MinHash signatures of documents, [N, 128]: the share of equal values of two estimates their Jaccard index,
-    with an error of about 0.04."""
+    """Return the MinHash signatures of documents in bands, [N, 32, 4]: the share of equal values of two estimates their Jaccard
+    index, with an error of about 0.04."""
     import rensa  # a compiled library that other stages need not load
 
     if not texts:
-        return np.zeros((0, NUM_PERMUTATIONS), np.uint32)
+        return np.zeros((0, NUM_BANDS, _BAND_VALUES), np.uint32)
     hashes = [_shingle_hashes(folded(text)) for text in texts]
     offsets = np.cumsum([0, *map(len, hashes)], dtype=np.uint64)
     matrix = rensa.RMinHash.digest_matrix_from_flat_token_hashes(np.concatenate(hashes), offsets, NUM_PERMUTATIONS, 0)
-    return np.array(matrix.to_rows(), np.uint32)
+    return np.array(matrix.to_rows(), np.uint32).reshape(-1, NUM_BANDS, _BAND_VALUES)
 
 
 def _shingle_hashes(letters: str) -> NDArray[np.uint64]:
@@ -93,5 +98,5 @@ def _bucket_pairs(values: NDArray[np.uint32]) -> NDArray[np.uint64]:
 
 def repeats(texts: Sequence[str], jaccard: float) -> NDArray[np.bool_]:
     """Return which of some texts in memory are near-duplicates of an earlier one, [N]."""
-    values = signatures(texts).reshape(len(texts), NUM_BANDS, _BAND_VALUES)
+    values = signatures(texts)
     return near_duplicates(lambda number: values[:, number], jaccard)

@@ -20,7 +20,7 @@ from sea_ray.artifacts import (
     read_json,
     write_json,
 )
-from sea_ray.errors import MachineError
+from sea_ray.errors import DataError, MachineError
 
 KEY = StageKey(kind="base", name="base", config={"steps": 3})
 
@@ -302,3 +302,8 @@ def test_a_file_of_the_run_folder_is_published(remote, tmp_path):
 def test_only_a_remote_store_is_shared(store, tmp_path):
     assert not store.is_shared
     assert Store("memory://bucket/runs", cache=tmp_path).is_shared
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"cannot be read \(Is a directory\)"):
+        digest_file(tmp_path)

@@ -62,5 +62,5 @@ def test_what_is_dropped_does_not_depend_on_who_made_the_signatures():
 
 
 def test_no_text_has_no_signature():
-    assert signatures([]).shape == (0, 128)
+    assert signatures([]).shape == (0, 32, 4)
     assert repeats([], 0.7).tolist() == []

@@ -6,8 +6,9 @@ import hashlib
 import re
 
 import ftfy
+import regex
 
-from sea_ray.near_duplicates import folded
+from sea_ray.near_duplicates import folded, is_blank
 
 # Mojibake is repaired and Unicode brought to NFC; typography (curly quotes, full-width forms, ligatures, HTML entities)
 # is the writer's and stays.
@@ -15,6 +16,9 @@ _REPAIR = ftfy.TextFixerConfig(
     unescape_html=False, uncurl_quotes=False, fix_character_width=False, fix_latin_ligatures=False, normalization="NFC"
 )
 _SOFT_HYPHENS = dict.fromkeys(map(ord, "\u00ad\ufffe\uffff"))
+_PILED_MARKS = regex.compile(r"(\p{M}{30})\p{M}+")
+"""No language piles more than 30 marks on a letter (Unicode Standard Annex 15, stream-safe text), and the time that NFC takes
+grows with the square of their number."""
 _SPACES = re.compile(r"[^\S\n]+")
 _LINE_EDGES = re.compile(r" ?\n ?")
 _BLANK_LINES = re.compile(r"\n{3,}")
@@ -31,11 +35,12 @@ def clean(text: str) -> str:
 
     Returns:
         Text in NFC, mojibake repaired (ftfy), without control characters; runs of spaces are one space, lines are
-        stripped, at most one line is blank in a row.
+        stripped, at most one line is blank in a row. A text of nothing but zero-width characters is empty.
     """
-    text = ftfy.fix_text(text, _REPAIR).translate(_SOFT_HYPHENS)
+    text = ftfy.fix_text(_PILED_MARKS.sub(r"\1", text), _REPAIR).translate(_SOFT_HYPHENS)
     text = _LINE_EDGES.sub("\n", _SPACES.sub(" ", text))
-    return _BLANK_LINES.sub("\n\n", text).strip()
+    text = _BLANK_LINES.sub("\n\n", text).strip()
+    return "" if is_blank(text) else text
 
 
 def text_key(text: str, seed: int = 0) -> bytes:

@@ -33,7 +33,7 @@ class Drafts:
         self._writer = pyarrow.parquet.ParquetWriter(file, self._schema, compression="zstd")
         self._seen: set[bytes] = set()
         self._num_documents = self._num_bytes = 0
-        self.counts: Counts = {}
+        self.counts: Counts = {"read": [0] * 5}
 
     def append(self, refined: pyarrow.Table) -> None:
         """Add rows of the schema REFINED, all of the language and without its name."""

@@ -63,7 +63,7 @@ def gather_documents(config: CorpusConfig, folder: Path, *, tracker: Tracker | N
         for code in languages:
             sources += _write(config, code, drafts[code], writer)
             rows = _funnel_rows(code, drafts[code])
-            _check_splits(code, writer.counts[code], rows[-1])
+            _check_splits(code, writer.counts[code], rows)
             tracker.log(None, **{f"documents/{code}": float(sum(writer.counts[code].values()))})
             funnel += rows
         return writer.finish(funnel, sources)
@@ -85,10 +85,13 @@ def _funnel_rows(code: str, drafts: Drafts) -> list[FunnelRow]:
             for step in STEPS if step in drafts.counts for a, b, c, d, e in [drafts.counts[step]]]
 
 
-def _check_splits(code: str, counts: Mapping[str, int], last: FunnelRow) -> None:
+def _check_splits(code: str, counts: Mapping[str, int], rows: Sequence[FunnelRow]) -> None:
     for split, count in counts.items():
         if not count:
+            taken = [f"{row.step} took {row.documents_in - row.documents_out:,}" for row in rows
+                     if row.documents_in > row.documents_out]
             raise DataError(
-                f"language {code!r} has {sum(counts.values())} documents after step {last.step!r} and none of them in {split!r}: "
-                f"give it more text, or raise corpus.validation_frac and corpus.test_frac"
+                f"language {code!r} has {sum(counts.values()):,} documents and none of them in {split!r} "
+                f"({', '.join([f'{rows[0].documents_in:,} were read', *taken])}): give it more text, or raise "
+                "corpus.validation_frac and corpus.test_frac"
             )

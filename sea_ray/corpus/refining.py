@@ -54,7 +54,7 @@ class Refiner:
         if self._perplexity is not None:
             columns["bits_per_byte"] = [self._perplexity(text) for text in texts]
         if self._config.near_duplicate_jaccard:
-            bands = np.ascontiguousarray(signatures(texts).reshape(len(texts), NUM_BANDS, -1).transpose(1, 0, 2))
+            bands = np.ascontiguousarray(signatures(texts).transpose(1, 0, 2))
             for name, band in zip(BANDS, bands, strict=True):
                 columns[name] = pyarrow.FixedSizeBinaryArray.from_buffers(
                     pyarrow.binary(16), len(texts), [None, pyarrow.py_buffer(band)])

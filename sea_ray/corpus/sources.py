@@ -105,7 +105,7 @@ def input_digests(config: CorpusConfig) -> dict[str, str]:
     fs, root = _open_root(config)
     digests = {}
     for path in _all_files(config):
-        with fs.open(path, "rb") as stream:
+        with _open(fs, path) as stream:
             digests[path.removeprefix(root).lstrip("/")] = hashlib.file_digest(stream, "sha256").hexdigest()
     return digests
 
@@ -131,7 +131,10 @@ def _match(config: CorpusConfig, source: FileSource) -> list[str]:
     fs, root = _open_root(config)
     if not fs.isdir(root):
         raise DataError("no such folder; set corpus.root to the folder with your text", file=config.root)
-    paths: list[str] = sorted(path for path in fs.glob(f"{root}/{source.glob}") if fs.isfile(path))
+    found: list[str] = fs.glob(f"{root}/{source.glob}")
+    paths = sorted(path for path in found if fs.isfile(path))
+    if odd := [path for path in sorted({*found} - {*paths}) if not fs.isdir(path)]:
+        raise DataError("it is no file, or a link that leads nowhere; mend or remove it, or narrow the glob", file=odd[0])
     if not paths:
         raise DataError(f"no file matches {source.glob!r}; correct the glob or corpus.root", file=config.root)
     for path in paths:
@@ -141,10 +144,17 @@ def _match(config: CorpusConfig, source: FileSource) -> list[str]:
     return paths
 
 
+def _open(fs: Any, path: str, **options: Any) -> Any:
+    try:
+        return fs.open(path, "rb", **options)
+    except OSError as error:
+        raise DataError(f"cannot be opened ({error.strerror or error}); check the file and your rights to it", path) from error
+
+
 def _read_file(config: CorpusConfig, source: FileSource, path: str) -> Iterator[str | BadRow]:
     fs, _ = _open_root(config)
     suffix = path[path.rfind(".") :]
-    with fs.open(path, "rb", compression=COMPRESSIONS.get(suffix)) as stream:
+    with _open(fs, path, compression=COMPRESSIONS.get(suffix)) as stream:
         for row in read_rows(stream, path, source):
             yield _judge(config, row, path)
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 from sea_ray.artifacts import NOT_IDENTITY
 from sea_ray.demo import Dialogue
 from sea_ray.errors import DataError
+from sea_ray.near_duplicates import is_blank
 
+_HALF_PAIR = re.compile("[\ud800-\udfff]")
 Role = Literal["system", "user", "assistant"]
 
 
@@ -23,7 +26,11 @@ class Message:
         """Refuse a role that no template knows and a turn that says nothing."""
         if self.role not in get_args(Role):
             raise DataError(f"unknown role {self.role!r}; roles are {', '.join(get_args(Role))}")
-        if not self.content.strip():
+        if not isinstance(self.content, str):
+            raise DataError(f"a turn of the {self.role} is {type(self.content).__name__}, text is needed")
+        if _HALF_PAIR.search(self.content):
+            raise DataError(f"a turn of the {self.role} holds half of a surrogate pair, which is no character; write it anew")
+        if is_blank(self.content):
             raise DataError(f"a turn of the {self.role} is empty; leave the conversation out")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -24,7 +25,7 @@ def read_jsonl(file: Path) -> Rows:
         if text.strip():
             try:
                 yield line, json.loads(text)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise DataError(f"not JSON: {error}", file, line) from error
 
 
@@ -36,7 +37,7 @@ def read_json_list(file: Path) -> Rows:
     """
     try:
         rows = json.loads(_text(file))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"not JSON: {error}", file) from error
     if not isinstance(rows, list):
         raise DataError(f"a list of rows is needed, this is {type(rows).__name__}", file)
@@ -47,11 +48,18 @@ def read_csv(file: Path) -> Rows:
     """Yield last line and columns of each row of a CSV file with a header.
 
     Raises:
-        DataError: no such file, or not UTF-8.
+        DataError: no such file, not UTF-8, or a row that is none of the table.
     """
-    reader = csv.DictReader(_text(file).splitlines(keepends=True))
-    for row in reader:
-        yield reader.line_num, row
+    csv.field_size_limit(1 << 26)
+    reader = csv.DictReader(io.StringIO(_text(file), newline=""), strict=True)
+    try:
+        for row in reader:
+            if None in row:
+                raise DataError("more fields than the header has; a text with a comma in it needs quotation marks", file,
+                                reader.line_num)
+            yield reader.line_num, row
+    except csv.Error as error:
+        raise DataError(f"not readable as a row of a table ({error})", file, reader.line_num + 1) from error
 
 
 def read_lines(files: Sequence[Path], names: Sequence[str]) -> Rows:
@@ -69,8 +77,10 @@ def read_lines(files: Sequence[Path], names: Sequence[str]) -> Rows:
 
 def _text(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
         raise DataError("the file does not exist; check sft.root and the source's path", file) from error
     except UnicodeDecodeError as error:
         raise DataError(f"not UTF-8 at byte {error.start}", file) from error
+    except OSError as error:
+        raise DataError(f"cannot be read ({error.strerror}); check the file and your rights to it", file) from error

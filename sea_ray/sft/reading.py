@@ -47,8 +47,10 @@ def read_source(source: Source, root: Path) -> list[Conversation]:
         except KeyError as error:
             raise DataError(f"a row of format {source.format} needs the field {error}; there are {_names(row)}", place,
                             number) from error
-        except (DataError, TypeError, AttributeError) as error:
-            raise DataError(str(error), place, number) from error
+        except DataError as error:
+            raise DataError(error.message, place, number) from error
+        except (TypeError, AttributeError) as error:
+            raise DataError(f"not a row of format {source.format} ({error})", place, number) from error
         if talk is not None:
             found.append(talk)
     if not found:
@@ -96,7 +98,7 @@ def _matching(rows: Rows, source: Source, place: object) -> Iterator[tuple[int, 
 
 
 def _conversation(row: Any, source: Source, turn: int) -> Conversation | None:
-    """Return a row's conversation, or None for a pair of which a side is empty; `turn` counts those before it."""
+    """Return a row's conversation, or None for a pair of empty texts; `turn` counts those before it."""
     if isinstance(source, PairSource):
         return _request(row, source.source, source.target, source.fields or (source.source, source.target), turn)
     language, kind, names = source.language, source.kind, source.fields
@@ -139,8 +141,10 @@ def _request(row: Any, source: str, target: str, columns: tuple[str, ...], turn:
         own, other = (" ".join(_value(row, column).split()) for column in columns)
     except (KeyError, AttributeError) as error:
         raise DataError(f"fields are {_names(row)}; {' and '.join(columns)} are needed, with text") from error
-    if not own or not other:
+    if not own and not other:
         return None
+    if not own or not other:
+        raise DataError(f"a text in {source if own else target!r} without its translation; leave the pair out")
     forward, back = (source, target, own, other), (target, source, other, own)
     return translation(*(forward if turn % 2 == 0 else back), language=target)
 

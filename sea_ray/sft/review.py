@@ -20,6 +20,7 @@ from sea_ray.agreement import Agreement
 from sea_ray.agreement import agreement as cohen
 from sea_ray.artifacts import fingerprint
 from sea_ray.errors import DataError, nearest
+from sea_ray.near_duplicates import is_blank
 from sea_ray.sft.conversation import Conversation, Message
 
 Choice = Literal["accept", "fix", "reject"]
@@ -96,22 +97,26 @@ def read_sheet(file: Path, known: Iterable[str]) -> dict[str, Decision]:
         DataError: a missing file or column, an unknown or doubled id, an unknown decision, a fix without an answer; with
             file and line.
     """
-    known, decisions = set(known), dict[str, Decision]()
+    known, seen, decisions = set(known), set[str](), dict[str, Decision]()
     for line, row in _rows(file):
         number, choice = str(row.get("id", "")), str(row.get("decision") or "").strip().lower()
         if number not in known:
             raise DataError(f"no conversation has the id {number!r}: the data have changed since this sheet was written, or the "
                             "id was edited", file, line)
-        if number in decisions:
-            raise DataError(f"the id {number!r} is decided twice; leave one of the rows", file, line)
+        if number in seen:
+            raise DataError(f"the id {number!r} is there twice; leave one of the rows", file, line)
+        seen.add(number)
+        fixed = str(row.get("fixed_answer") or "").strip()
+        if fixed and choice != "fix":
+            raise DataError(f"there is a fixed_answer and the decision is {choice!r}: write fix, or leave the answer out", file,
+                            line)
         if not choice:
             continue
         if choice not in get_args(Choice):
             raise DataError(f"unknown decision {choice!r}{nearest(choice, get_args(Choice))}", file, line)
-        fixed = str(row.get("fixed_answer") or "").strip()
-        if choice == "fix" and not fixed:
+        if choice == "fix" and is_blank(fixed):
             raise DataError("a fix needs the better answer in fixed_answer", file, line)
-        decisions[number] = Decision(choice=choice, fixed_answer=fixed if choice == "fix" else "")  # type: ignore[arg-type]
+        decisions[number] = Decision(choice=choice, fixed_answer=fixed)  # type: ignore[arg-type]
     return decisions
 
 
@@ -122,13 +127,15 @@ def _rows(file: Path) -> Iterable[tuple[int, Mapping[str, object]]]:
         text = file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError("it is not UTF-8; save it as CSV UTF-8", file) from error
+    except OSError as error:
+        raise DataError(f"cannot be read ({error.strerror}); check the file and your rights to it", file) from error
     if file.suffix == ".jsonl":
         for line, content in enumerate(text.split("\n"), 1):
             if not content.strip():
                 continue
             try:
                 row = json.loads(content)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise DataError(f"not valid JSON ({error})", file, line) from error
             if not isinstance(row, dict):
                 raise DataError("a JSON object is needed", file, line)
@@ -136,11 +143,19 @@ def _rows(file: Path) -> Iterable[tuple[int, Mapping[str, object]]]:
         return
     head = text.partition("\n")[0]
     delimiter = max(",;\t", key=head.count)  # spreadsheets write that of their country
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
-    if missing := {"id", "decision"} - set(reader.fieldnames or ()):
-        raise DataError(f"the column {', '.join(sorted(missing))} is missing", file, 1)
-    for row in reader:
-        yield reader.line_num, row
+    csv.field_size_limit(1 << 26)
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    try:
+        header = list(reader.fieldnames or ())
+        if missing := {"id", "decision", "fixed_answer"} - {*header}:
+            raise DataError(f"the column {', '.join(sorted(missing))} is missing; the header has {header}", file, 1)
+        for row in reader:
+            if None in row or None in row.values():
+                raise DataError(f"the row has not the {len(header)} fields of the header", file, reader.line_num)
+            if any(row.values()):  # spreadsheets leave empty rows at the end
+                yield reader.line_num, row
+    except csv.Error as error:
+        raise DataError(f"not readable as a row of a table ({error})", file, reader.line_num + 1) from error
 
 
 def join(sheets: Iterable[Mapping[str, Decision]]) -> dict[str, Decision]:

@@ -1,3 +1,4 @@
+import time
 import unicodedata
 
 import pytest
@@ -56,3 +57,17 @@ def test_indonesian_malay_and_javanese_count_as_one():
     text = "Anak-anak pergi ke pasar pagi-pagi sekali."
     assert all(is_language(text, code) for code in ("id", "ms", "jv"))
     assert not is_language(text, "tl")
+
+
+@pytest.mark.parametrize("text", ["", " \n", "\u200b" * 1000, "\ufeff \u200d\n\u200c"])
+def test_text_of_nothing_but_spaces_and_zero_width_characters_is_empty(text):
+    assert clean(text) == ""
+
+
+def test_piled_marks_are_cut_so_that_time_grows_with_the_text_alone():
+    started = time.process_time()
+    cut = clean("a" + "\u0301\u0323" * 500_000 + "b")  # NFC would take minutes
+    assert time.process_time() - started < 5
+    assert len(cut) < 40
+    assert cut.endswith("b")
+    assert clean("ที่\u0301" * 3) == "ที่\u0301" * 3

@@ -1,3 +1,4 @@
+import errno
 import gzip
 import json
 
@@ -124,7 +125,7 @@ def test_glob_without_a_match_missing_folder_and_unknown_format_are_named(root, 
 
 def test_language_left_without_held_out_text_is_an_error(root, gather):
     (root / "en.txt").write_text("Only one sentence stands in this file of English.\n")
-    with pytest.raises(DataError, match="'en' has 1 documents"):
+    with pytest.raises(DataError, match=r"'en' has 1 documents and none of them in '\w+' \(1 were read\)"):
         gather(files_config(root))
 
 
@@ -261,3 +262,46 @@ def test_files_depend_on_the_documents_not_on_how_they_come(tmp_path, monkeypatc
 
 def test_a_shard_without_a_language_gathers_nothing(root, gather):
     assert gather(files_config(root), languages=()).languages == ()
+
+
+@pytest.mark.parametrize("jaccard", [0.0, 0.7])
+def test_batch_of_which_nothing_is_left_is_counted(root, gather, in_memory, jaccard):
+    (root / "more.txt").write_bytes(b"\n \n\xff\n" + "\u200b\n\u200d\ufeff\n".encode())
+    paths = {"en": (FileSource(glob="en.txt"), FileSource(glob="more.txt"))}
+    texts = [f"{i * 7919:x} river {i * 104729:x} bridge {i * 1299709:x} harvest {i**3:x}" for i in range(1, 200)]
+    (root / "en.txt").write_text("\n".join(texts))
+    documents = gather(files_config(root, paths=paths, languages=("en",), on_bad_line="skip", near_duplicate_jaccard=jaccard,
+                                    identify_language=False))
+    assert sorted(text for part in in_memory(documents, "en").values() for text in part) == sorted(texts)
+    assert (steps(documents, "en")["read"], steps(documents, "en")["clean"]) == (1, 4)
+
+
+@pytest.mark.parametrize(("content", "taken"), [
+    ("", "0 were read"), ("\n \n", "2 were read, clean took 2"),
+    ("Ngôi nhà nằm gần dòng sông và cây cầu cũ.\n" * 3, "3 were read, identify took 3")])
+@pytest.mark.parametrize("options", [{}, {"deduplicate": False}, {"near_duplicate_jaccard": 0.7}])
+def test_language_of_which_nothing_is_left_is_an_error_that_says_what_took_it(root, gather, content, taken, options):
+    (root / "en.txt").write_text(content)
+    with pytest.raises(DataError, match=rf"'en' has 0 documents and none of them in 'train' \({taken}\)"):
+        gather(files_config(root, **options))
+
+
+def test_link_that_leads_nowhere_and_unreadable_files_are_named(root, gather):
+    folder = root / "vi" / "c.jsonl"
+    folder.mkdir()
+    gather(files_config(root))  # folders that match are no text
+    folder.rmdir()
+    (root / "vi" / "c.jsonl").symlink_to("gone")
+    for read in (gather, input_digests):
+        with pytest.raises(DataError, match=r"vi/c\.jsonl: it is no file, or a link that leads nowhere"):
+            read(files_config(root))
+
+
+def test_file_that_may_not_be_opened_is_named(root, gather, monkeypatch):
+    def refuse(self, path, *arguments, **options):
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    monkeypatch.setattr("fsspec.implementations.local.LocalFileSystem._open", refuse)
+    for read in (gather, input_digests):
+        with pytest.raises(DataError, match=r"en\.txt: cannot be opened \(Permission denied\)"):
+            read(files_config(root))

@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from sea_ray.corpus.personal_data import mask
@@ -41,3 +43,13 @@ def test_personal_data_are_masked(code, text, masked):
 ])
 def test_other_numbers_stay(code, text):
     assert mask(text, code) == text
+
+
+def test_long_words_and_many_numbers_take_time_in_proportion():
+    started = time.process_time()
+    assert mask("x" * 300_000 + " anna@example.com", "en").endswith(" [email]")
+    assert time.process_time() - started < 5
+
+
+def test_numbers_behind_very_many_that_are_none_are_masked():
+    assert mask("1234567 " * 66_000 + "โทร 081-234-5678", "th").endswith("[phone]")

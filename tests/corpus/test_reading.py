@@ -1,7 +1,10 @@
 import bz2
+import errno
 import gzip
 import io
+import json
 import lzma
+import tracemalloc
 
 import pyarrow
 import pyarrow.parquet
@@ -9,6 +12,7 @@ import pytest
 
 from sea_ray.corpus.config import FileSource
 from sea_ray.corpus.reading import BadRow, file_format, read_rows
+from sea_ray.errors import MachineError
 
 
 def rows(data: bytes, name: str, **options):
@@ -105,3 +109,103 @@ def test_format_is_the_ending_before_a_compression():
     assert file_format("x/en-id.v2.jsonl.gz") == ".jsonl"
     assert file_format("x.txt") == ".txt"
     assert file_format("x.docx") == file_format("noending") == file_format("x.txt.docx") == ""
+
+
+def test_what_is_not_text_in_utf8_is_named_and_never_taken_for_text():
+    for name, data in (("a.txt", "ภาษา ไทย\nค\n".encode("utf-16-le")), ("a.txt", b"one\0two\n"), ("a.csv", b"text\none\0two\n")):
+        found = rows(data, name)
+        assert found
+        assert all(isinstance(row, BadRow) and "UTF-16" in row.reason for row in found)
+    (header,) = rows("text\nx\n".encode("utf-16"), "a.csv")
+    assert header.reason == "the header is not UTF-8; re-encode the file"
+    assert header.reason.isascii()
+
+
+def test_deeply_nested_json_is_a_bad_row_like_any_other():
+    bad, good = rows(b'{"text": ' + b"[" * 100_000 + b"\n" + b'{"text": "x"}\n', "a.jsonl")
+    assert (bad.line, good) == (1, "x")
+
+
+def test_row_with_many_other_fields_names_some_of_them():
+    (bad,) = rows(json.dumps({f"k{number}": "" for number in range(1000)}).encode(), "a.jsonl")
+    assert "'k19'] and 980 more" in bad.reason
+    assert len(bad.reason) < 300
+
+
+def test_csv_fields_may_be_long():
+    assert rows(b'id,text\n1,"' + b"word " * 100_000 + b'"\n2,y\n', "a.csv") == ["word " * 100_000, "y"]
+
+
+def test_rows_after_a_malformed_row_of_a_table_are_read():
+    quoted, good, extra, last = rows(b'id,text\n1,"a"b\n2,"c\nd"\n3,e,f\n4,g\n', "a.csv")
+    assert (quoted.line, extra.line) == (2, 5)
+    assert (good, last) == ("c\nd", "g")
+    assert "more fields than the header" in extra.reason
+    good, unclosed = rows(b'id,text\n1,a\n2,"b\n3,c\n', "a.csv")
+    assert (good, unclosed.line) == ("a", 3)
+
+
+def test_table_whose_header_cannot_be_read_or_names_the_column_twice_is_named():
+    (old,) = rows(b"id,text\r1,x\r", "a.csv")
+    assert "not readable as a table" in old.reason
+    (twice,) = rows(b"text,text\nx,y\n", "a.csv")
+    assert "2 columns 'text'" in twice.reason
+    buffer = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.Table.from_arrays([pyarrow.array(["x"])] * 2, names=["text", "text"]), buffer)
+    (twice,) = rows(buffer.getvalue(), "a.parquet")
+    assert "2 columns 'text'" in twice.reason
+
+
+def test_parquet_text_that_is_not_utf8_is_a_bad_row():
+    offsets = pyarrow.array([0, 3, 6, 9], pyarrow.int32()).buffers()[1]
+    column = pyarrow.StringArray.from_buffers(3, offsets, pyarrow.py_buffer(b"abc\xff\xfe\xfddef"))
+    buffer = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.table({"text": column}), buffer)
+    first, bad, last = rows(buffer.getvalue(), "a.parquet")
+    assert (first, bad.line, last) == ("abc", 2, "def")
+
+
+def test_every_string_type_of_parquet_is_text():
+    values = pyarrow.array(["x", "y", "x"])
+    for column in (values.dictionary_encode(), values.cast(pyarrow.large_string()), values.cast(pyarrow.string_view())):
+        buffer = io.BytesIO()
+        pyarrow.parquet.write_table(pyarrow.table({"text": column}), buffer)
+        assert rows(buffer.getvalue(), "a.parquet") == ["x", "y", "x"]
+
+
+def test_xml_element_within_another_of_its_name_is_part_of_that_document():
+    assert rows(b"<r><p>a <p>b</p> c</p><p>d</p></r>", "a.xml", field="p") == ["a b c", "d"]
+    deep = 50_000
+    assert rows(b"<p>" * deep + b"x" + b"</p>" * deep, "a.xml", field="p") == ["x"]
+
+
+def test_xml_that_was_read_is_not_held_in_memory():
+    stream = io.BytesIO(b"<r>" + b"<p>some words</p>" * 200_000 + b"</r>")
+    tracemalloc.start()
+    assert sum(1 for _ in read_rows(stream, "a.xml", FileSource(glob="*", field="p"))) == 200_000
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak_bytes < 10_000_000
+
+
+@pytest.mark.parametrize("encoding", ["foo-8", "gb2312"])
+def test_xml_in_an_encoding_that_cannot_be_read_is_named(encoding):
+    (bad,) = rows(f'<?xml version="1.0" encoding="{encoding}"?><r><p>x</p></r>'.encode(), "a.xml", field="p")
+    assert "re-encode the file as UTF-8" in bad.reason
+
+
+def test_xml_bomb_and_outer_files_are_refused():
+    bomb = "".join(f'<!ENTITY l{level} "{f"&l{level - 1};" * 10}">' for level in range(1, 11))
+    (bad,) = rows(f'<!DOCTYPE r [<!ENTITY l0 "lol">{bomb}]><r><p>&l10;</p></r>'.encode(), "a.xml", field="p")
+    assert "amplification" in bad.reason
+    (bad,) = rows(b'<!DOCTYPE r [<!ENTITY e SYSTEM "file:///etc/hostname">]><r><p>&e;</p></r>', "a.xml", field="p")
+    assert "undefined entity" in bad.reason
+
+
+def test_failure_of_the_disk_is_no_fault_of_the_file():
+    class Failing(io.BytesIO):
+        def __next__(self):
+            raise OSError(errno.EIO, "Input/output error")
+
+    with pytest.raises(MachineError, match=r"a\.txt: the network or the disk failed"):
+        list(read_rows(Failing(b"x"), "a.txt", FileSource(glob="*")))

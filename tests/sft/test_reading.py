@@ -83,7 +83,7 @@ def test_parallel_lines_become_requests_in_both_directions(tmp_path: Path) -> No
 
 
 def test_parallel_jsonl_and_csv_read_the_named_fields(tmp_path: Path) -> None:
-    name = write(tmp_path, "p.jsonl", {"en": "One", "th": "หนึ่ง"}, {"en": "", "th": "ว่าง"})
+    name = write(tmp_path, "p.jsonl", {"en": "One", "th": "หนึ่ง"}, {"en": "", "th": " "})
     (found,) = read_source(PairSource(source="en", target="th", format="jsonl", paths=(name,)), tmp_path)
     assert found.messages[1].content == "หนึ่ง"
     (tmp_path / "p.csv").write_text('n,english,javanese\n0,"One, two",siji\n', encoding="utf-8")
@@ -163,3 +163,69 @@ def test_a_bad_answerability_row_is_refused(tmp_path: Path, change: dict[str, ob
     write(tmp_path, "a.jsonl", {"prompt": "Who is B?", "response": "y", "kind": "unanswerable", "entity": "B"} | change)
     with pytest.raises(DataError, match=message):
         read_source(FileSource(path="a.jsonl", language="en", format="answerability"), tmp_path)
+
+
+@pytest.mark.parametrize(("turns", "says"), [
+    ([("user", "U"), ("assistant", "A"), ("assistant", "B")], "user and assistant must take turns"),
+    ([("user", "U")], "assistant last"), ([("system", "S")], "assistant last"), ([], "roles are none"),
+    ([("bot", "U"), ("assistant", "A")], "unknown role 'bot'"),
+    ([("user", "\u200b"), ("assistant", "A")], "a turn of the user is empty"),
+    ([("user", None), ("assistant", "A")], "a turn of the user is NoneType, text is needed"),
+    ([("user", [{"type": "text"}]), ("assistant", "A")], "a turn of the user is list, text is needed"),
+    ([("user", "U"), ("assistant", "\ud83d")], "half of a surrogate pair"),
+])
+def test_a_bad_conversation_is_refused_with_file_and_line(tmp_path: Path, turns: list, says: str) -> None:
+    rows = [[("user", "U"), ("assistant", "A")], turns]
+    lines = [json.dumps({"messages": [{"role": role, "content": text} for role, text in some]}) for some in rows]
+    (tmp_path / "m.jsonl").write_text("\n".join(lines))
+    with pytest.raises(DataError, match=rf"m\.jsonl:2: .*{says}"):
+        read_source(FileSource(path="m.jsonl", language="en", format="messages"), tmp_path)
+
+
+@pytest.mark.parametrize("row", ['{"messages": "hello"}', '{"messages": null}', '{"messages": ["a", "b"]}', "null", "[1]"])
+def test_a_row_of_another_shape_is_no_row_of_the_format(tmp_path: Path, row: str) -> None:
+    (tmp_path / "m.jsonl").write_text(row)
+    with pytest.raises(DataError, match=r"m\.jsonl:1: (not a row of format messages|a row of format messages needs the field)"):
+        read_source(FileSource(path="m.jsonl", language="en", format="messages"), tmp_path)
+
+
+@pytest.mark.parametrize(("kind", "name"), [("messages", "m.jsonl"), ("alpaca", "a.json")])
+def test_nested_json_empty_and_unreadable_files_are_refused(tmp_path: Path, kind: str, name: str) -> None:
+    source = FileSource(path=name, language="en", format=kind)  # type: ignore[arg-type]
+    for content, says in (("[" * 100_000, "not JSON"), ("[]" if kind == "alpaca" else "\n", "no conversation is left")):
+        (tmp_path / name).write_text(content)
+        with pytest.raises(DataError, match=says):
+            read_source(source, tmp_path)
+    (tmp_path / name).unlink()
+    (tmp_path / name).mkdir()
+    with pytest.raises(DataError, match=r"cannot be read \(Is a directory\)"):
+        read_source(source, tmp_path)
+
+
+def test_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
+    for name, content in (("en.txt", "One.\n"), ("id.txt", "Satu.\n"), ("p.csv", "en,id\nOne.,Satu.\n")):
+        (tmp_path / name).write_text(content, encoding="utf-8-sig")
+    for kind, paths in (("lines", ("en.txt", "id.txt")), ("csv", ("p.csv",))):
+        source = PairSource(source="en", target="id", format=kind, paths=paths)  # type: ignore[arg-type]
+        assert turns(read_source(source, tmp_path)) == [[("user", "Translate into Indonesian: One."), ("assistant", "Satu.")]]
+
+
+def test_only_line_breaks_end_a_row_of_csv_and_fields_may_be_long(tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text(f"en,id\nOne\u2028two\x0bthree\x85four,{'satu ' * 40_000}\n", encoding="utf-8")
+    (found,) = read_source(PairSource(source="en", target="id", format="csv", paths=("p.csv",)), tmp_path)
+    assert found.messages[0].content.endswith("One two three four")
+    assert len(found.messages[1].content) == 199_999
+
+
+@pytest.mark.parametrize(("kind", "content", "says"), [
+    ("csv", "en,id\nOne, two,Satu\n", "2: more fields than the header"),
+    ("csv", 'en,id\n"One,Satu\n"Two,Dua\n', "2: not readable as a row"),
+    ("csv", "en,id\nOne,Satu\nTwo,\n", "3: a text in 'en' without its translation"),
+    ("jsonl", '{"en": "", "id": "Satu"}', "1: a text in 'id' without its translation"),
+    ("jsonl", "[1]", "1: fields are none, the row is list; en and id are needed"),
+    ("csv", "en,id\n", " no conversation is left"),
+])
+def test_a_bad_pair_is_refused_with_file_and_line(tmp_path: Path, kind: str, content: str, says: str) -> None:
+    (tmp_path / "p").write_text(content)
+    with pytest.raises(DataError, match=f"p:{says}"):
+        read_source(PairSource(source="en", target="id", format=kind, paths=("p",)), tmp_path)  # type: ignore[arg-type]

@@ -1,5 +1,6 @@
 import csv
 import json
+from unittest.mock import Mock
 
 import pytest
 
@@ -54,7 +55,11 @@ def test_a_sheet_that_is_there_is_never_overwritten(tmp_path):
 
 @pytest.mark.parametrize(("change", "says"), [
     ({"id": "r0123456789abcdef"}, "the data have changed"),
-    ({"id": KNOWN[1], "decision": "accept"}, "decided twice"),
+    ({"id": KNOWN[1], "decision": "accept"}, "is there twice"),
+    ({"id": KNOWN[1], "decision": ""}, "is there twice"),
+    ({"decision": "accept", "fixed_answer": "better"}, "the decision is 'accept': write fix"),
+    ({"decision": "", "fixed_answer": "better"}, "the decision is '': write fix"),
+    ({"decision": "fix", "fixed_answer": "\u200b"}, "needs the better answer"),
     ({"decision": "acept"}, "did you mean accept"),
     ({"decision": "fix"}, "needs the better answer"),
 ])
@@ -79,8 +84,36 @@ def test_a_missing_sheet_or_column_is_refused(tmp_path):
     with pytest.raises(DataError, match="no such review sheet"):
         read_sheet(tmp_path / "th.csv", KNOWN)
     (tmp_path / "th.csv").write_text("id,verdict\n1,accept\n")
-    with pytest.raises(DataError, match="column decision is missing"):
+    with pytest.raises(DataError, match=r"column decision, fixed_answer is missing; the header has \['id', 'verdict'\]"):
         read_sheet(tmp_path / "th.csv", KNOWN)
+
+
+HEADER = "id,decision,fixed_answer"
+
+
+@pytest.mark.parametrize(("rows", "says"), [
+    (f"{KNOWN[0]}", "has not the 3 fields of the header"),
+    (f"{KNOWN[0]},accept,,more", "has not the 3 fields of the header"),
+    (f'"{KNOWN[0]},accept,\n', "not readable as a row of a table"),
+])
+def test_a_broken_row_of_a_sheet_is_refused(tmp_path, rows, says):
+    (tmp_path / "th.csv").write_text(f"{HEADER}\n{rows}")
+    with pytest.raises(DataError, match=rf"th\.csv:2: .*{says}"):
+        read_sheet(tmp_path / "th.csv", KNOWN)
+
+
+def test_empty_rows_say_nothing_and_answers_may_be_long(tmp_path):
+    (tmp_path / "th.csv").write_text(f"{HEADER}\n{KNOWN[0]},fix,{'long ' * 40_000}\n,,\n\n,,\n")
+    assert len(read_sheet(tmp_path / "th.csv", KNOWN)[KNOWN[0]].fixed_answer) == 199_999
+
+
+def test_nested_json_and_unreadable_sheets_are_refused(tmp_path, monkeypatch):
+    (tmp_path / "th.jsonl").write_text("[" * 100_000)
+    with pytest.raises(DataError, match=r"th\.jsonl:1: not valid JSON"):
+        read_sheet(tmp_path / "th.jsonl", KNOWN)
+    monkeypatch.setattr("pathlib.Path.read_text", Mock(side_effect=PermissionError(13, "Permission denied")))
+    with pytest.raises(DataError, match=r"th\.jsonl: cannot be read \(Permission denied\)"):
+        read_sheet(tmp_path / "th.jsonl", KNOWN)
 
 
 def test_only_what_passes_is_taught():
