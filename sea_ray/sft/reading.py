@@ -98,13 +98,14 @@ def _matching(rows: Rows, source: Source, place: object) -> Iterator[tuple[int, 
 
 
 def _conversation(row: Any, source: Source, turn: int) -> Conversation | None:
-    """Return a row's conversation, or None for a pair of empty texts; `turn` counts those before it."""
+    """Return a row's conversation, or None for a pair of empty texts, and of a dataset, which nobody can mend, for a pair that
+    lacks one; `turn` counts those before it."""
     if isinstance(source, PairSource):
         return _request(row, source.source, source.target, source.fields or (source.source, source.target), turn)
     language, kind, names = source.language, source.kind, source.fields
     if source.format == "parallel":
         codes = (source.source, language)
-        return _request(row, *codes, tuple(names.get(code, code) for code in codes), turn)
+        return _request(row, *codes, tuple(names.get(code, code) for code in codes), turn, lacking_ok=True)
 
     def value(field: str) -> Any:
         return _value(row, names.get(field, field))
@@ -136,12 +137,13 @@ def _with_answerability(talk: Conversation, kind: str, entity: str | None) -> Co
     return replace(talk, kind=kind, entity=entity)
 
 
-def _request(row: Any, source: str, target: str, columns: tuple[str, ...], turn: int) -> Conversation | None:
+def _request(row: Any, source: str, target: str, columns: tuple[str, ...], turn: int, *,
+             lacking_ok: bool = False) -> Conversation | None:
     try:
         own, other = (" ".join(_value(row, column).split()) for column in columns)
     except (KeyError, AttributeError) as error:
         raise DataError(f"fields are {_names(row)}; {' and '.join(columns)} are needed, with text") from error
-    if not own and not other:
+    if (not own and not other) or (lacking_ok and not (own and other)):
         return None
     if not own or not other:
         raise DataError(f"a text in {source if own else target!r} without its translation; leave the pair out")
