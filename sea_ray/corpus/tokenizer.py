@@ -13,6 +13,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, normalizers, pre_tokenizers
@@ -144,13 +145,20 @@ def _byte_level(text: str) -> str:
 
 def _equal_shares(documents: Documents, cap_bytes: int, seed: int) -> Iterator[str]:
     """Yield documents until each language has given as many bytes as the largest has, at most `cap_bytes`."""
-    sizes = {code: sum(len(text.encode()) for text in documents.texts(code, "train")) for code in documents.languages}
-    budget_bytes = min(cap_bytes, max(sizes.values()))
-    for code, size in sizes.items():
+    largest = max(sum(len(text.encode()) for text in documents.texts(code, "train")) for code in documents.languages)
+    budget_bytes = min(cap_bytes, largest)
+    for code in documents.languages:
         rng = random.Random(f"{seed}/{code}")
+        size = sum(len(text) for text in _cut(documents, code, budget_bytes))
         taken = min(1.0, 2 * budget_bytes / size)  # of more text than twice the budget, a sample is shuffled
-        texts = [text for text in documents.texts(code, "train") if taken == 1.0 or rng.random() < taken]
-        yield from _share(texts, budget_bytes, rng)
+        texts = [text for text in _cut(documents, code, budget_bytes) if taken == 1.0 or rng.random() < taken]
+        texts = texts or list(islice(_cut(documents, code, budget_bytes), 2))
+        yield from _share([text.decode(errors="ignore") for text in texts], budget_bytes, rng)
+
+
+def _cut(documents: Documents, code: str, num_bytes: int) -> Iterator[bytes]:
+    """Yield a language's documents to train on, of a huge one no more than `num_bytes`."""
+    return (text.encode()[:num_bytes] for text in documents.texts(code, "train"))
 
 
 def _share(texts: Sequence[str], budget_bytes: int, rng: random.Random) -> Iterator[str]:
