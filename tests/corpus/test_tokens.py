@@ -1,3 +1,6 @@
+import random
+import time
+
 import numpy as np
 import pytest
 from transformers import AutoTokenizer, Qwen2Config
@@ -177,3 +180,12 @@ def test_limit_of_tokens_cuts_the_training_part_before_a_document(documents, tok
         assert cut.num_bytes(code, "train") == sum(
             len(text.encode()) for text in list(documents.texts(code, "train"))[: cut.num_documents(code, "train")])
         assert cut.num_tokens(code, "test") == whole.num_tokens(code, "test")
+
+
+def test_letters_without_a_space_take_time_in_proportion(make_documents):
+    draw = random.Random(0)
+    letters = "".join(chr(draw.randrange(0xE01, 0xE2F)) for _ in range(1000)) * 400
+    documents = make_documents({"th": {"train": [letters], "validation": ["ก"], "test": ["ข"]}})
+    started = time.process_time()
+    train_tokenizer(documents, CONFIG, seed=0)
+    assert time.process_time() - started < 8
