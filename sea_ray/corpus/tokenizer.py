@@ -42,7 +42,7 @@ WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{M}\p{N}]?[\p{L}\p{M}]{1,1000}|\p{N}| ?[^\s\p{L}\p{M}\p{N}]{1,1000}[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-"""The same with marks as letters, and no longer than 1,000 of them: the trainer's time grows with the square of a word's length."""
+"""The same with marks as letters, and of at most 1,000 letters: the trainer's time grows with the square of a word's length."""
 
 _QWEN2_SPLIT = pre_tokenizers.Split(Regex(PRE_TOKENS), behavior="isolated")
 _LETTER_OF_BYTE: dict[int, str] = bytes_to_unicode()
