@@ -292,7 +292,7 @@ def test_a_mix_may_be_a_rule_over_what_there_is(experiment, store, miniature):
 
 
 def test_plain_text_may_be_taught_beside_conversations(experiment, store, miniature):
-    config = compose_experiment([*miniature, "sft.text_share=0.5", "sft.broad.steps=4"])
+    config = compose_experiment([*miniature, "sft.text_share=0.5", "sft.broad.steps=6"])
     tuned = SoloPlatform(store).run(
         plan.sft(config, "broad", experiment.merged, experiment.conversations[0], experiment.corpus))
     training = tuned.facts["training"]

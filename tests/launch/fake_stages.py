@@ -97,7 +97,7 @@ def die_all(context):
 def count_shard(context):
     """Write this shard's part of the numbers; the worker of shard `dies` is killed the first time."""
     marker = Path(context.config["diary"]).with_name("died")
-    write_diary(context, what="shard")
+    write_diary(context, what="shard", number=context.config["number"])
     if context.shard == context.config.get("dies") and not marker.exists():
         marker.touch()
         (context.folder / "half").write_text("half")
