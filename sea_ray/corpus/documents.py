@@ -182,7 +182,7 @@ class _PartWriter:
 
     def _flush(self) -> None:
         if self._num_documents:
-            self._file.write_table(pyarrow.table([pyarrow.chunked_array(self._waiting, pyarrow.large_string())], schema=_SCHEMA))
+            self._file.write_table(pyarrow.table([pyarrow.concat_arrays(self._waiting)], schema=_SCHEMA))  # chunks would show
         self._waiting, self._num_documents, self._num_bytes = [], 0, 0
 
     def close(self) -> None:
