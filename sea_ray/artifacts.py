@@ -180,10 +180,13 @@ class Store:
 
     def discard(self, artifact: Artifact) -> None:
         """Remove an artifact that nothing is made from any more, here and in the remote store; its record goes first."""
-        folder = self._folder(artifact.kind, artifact.fingerprint)
+        self._remove(self._folder(artifact.kind, artifact.fingerprint))
+
+    def _remove(self, folder: Path) -> None:
         if self._remote is not None:
             with contextlib.suppress(FileNotFoundError):  # another may discard it too; what held the record alone is gone with it
-                self._remote.rm_file(self._remote_path(folder / RECORD))
+                if self._remote.exists(self._remote_path(folder / RECORD)):
+                    self._remote.rm_file(self._remote_path(folder / RECORD))
                 self._remote.rm(self._remote_path(folder), recursive=True)
         (self.root / "building").mkdir(exist_ok=True)
         aside = self.root / "building" / f"discard-{uuid.uuid4().hex}"
@@ -194,12 +197,16 @@ class Store:
     @contextlib.contextmanager
     def building(self, key: StageKey) -> Iterator[Path]:
         """Yield an empty temporary folder for a result; it is removed unless `commit` renames it."""
-        (self.root / "building").mkdir(exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f"{key.kind}-{key.fingerprint}-", dir=self.root / "building"))
+        folder = self._temporary(f"{key.kind}-{key.fingerprint}-")
         try:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+    def _temporary(self, prefix: str) -> Path:
+        """Return an empty folder of its own on the file system of the results."""
+        (self.root / "building").mkdir(exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=prefix, dir=self.root / "building"))
 
     def commit(self, key: StageKey, folder: Path, facts: object, execution: object, seconds: float) -> Artifact:
         """Give a built folder its record and its place; if another builder was first, its result stands.
@@ -228,6 +235,10 @@ class Store:
         assert found is not None
         return found
 
+    def unfinished(self, key: StageKey) -> Unfinished:
+        """Return what has been put by for a result that is not finished, such as the states of its trainings."""
+        return Unfinished(self, self.root / "unfinished" / key.kind / key.fingerprint)
+
     def run_folder(self, name: str) -> Path:
         """Return the (made) folder of a named run: its list of artifacts, events and report."""
         folder = self.root / name
@@ -253,8 +264,7 @@ class Store:
     def _fetch(self, place: Path) -> None:
         if self._remote is None or not self._remote.exists(self._remote_path(place / RECORD)):
             return
-        (self.root / "building").mkdir(exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix="fetch-", dir=self.root / "building"))
+        temporary = self._temporary("fetch-")
         base = self._remote_path(place)
         for remote_file in self._remote.find(base):
             target = temporary / remote_file[len(base):].lstrip("/")
@@ -267,3 +277,64 @@ class Store:
             shutil.rmtree(temporary, ignore_errors=True)
             if not (place / RECORD).exists():
                 raise
+
+
+class Unfinished:
+    """Named folders that belong to a result while it is being made; each appears whole, with a record, or not at all.
+
+    They outlive the process, and with a remote store the machine; when the result is committed they are cleared.
+    """
+
+    def __init__(self, store: Store, place: Path) -> None:
+        """Args: store: where they lie; place: their own part of it."""
+        self._store, self._place = store, place
+
+    def part(self, name: str) -> Unfinished:
+        """Return a part with names of its own."""
+        return Unfinished(self._store, self._place / name)
+
+    def names(self) -> list[str]:
+        """Return the folders that are whole, sorted."""
+        names = {file.parent.name for file in self._place.glob(f"*/{RECORD}")}
+        if (remote := self._store._remote) is not None:
+            remote.invalidate_cache()  # others may have written since
+            with contextlib.suppress(FileNotFoundError):
+                names |= {file.split("/")[-2] for file in remote.find(self._store._remote_path(self._place), maxdepth=2)
+                          if file.endswith(f"/{RECORD}")}
+        return sorted(names)
+
+    def temporary(self) -> Path:
+        """Return an empty folder to fill for `put`."""
+        return self._store._temporary("unfinished-")
+
+    def put(self, folder: Path, name: str, record: object) -> None:
+        """Give a filled folder its record and its name; what had the name is replaced."""
+        write_json(folder / RECORD, record)
+        place = self._place / name
+        if place.exists():
+            self.remove(name)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        os.rename(folder, place)
+        self._store._upload(place)
+
+    def get(self, name: str) -> Path:
+        """Return a folder on this machine, fetched if another one made it.
+
+        Raises:
+            DataError: there is none of that name.
+        """
+        place = self._place / name
+        if not (place / RECORD).exists():
+            self._store._fetch(place)
+        if not (place / RECORD).exists():
+            raise DataError("there is no such folder, or it is not whole", place)
+        return place
+
+    def remove(self, name: str) -> None:
+        """Remove a folder, here and in the remote store."""
+        self._store._remove(self._place / name)
+
+    def clear(self) -> None:
+        """Remove all of them."""
+        if self._place.exists() or self._store.is_shared:
+            self._store._remove(self._place)

@@ -189,8 +189,10 @@ class ClusterConfig:
     """Text in files of this size or more is read and refined all over the cluster by Ray Data; less, by one task per shard."""
     max_concurrent_trials: int = 2
     """Trials of a sweep that wait for the worker group at one time."""
-    max_group_restarts: int = 2
-    """How often a lost worker group is started again."""
+    max_group_restarts: int = 20
+    """How often a lost worker group is started again in a run; preemptions that were announced don't count."""
+    max_stage_retries: int = 2
+    """How often a stage goes on from its newest saved state after a process of its group was lost."""
     min_free_disk_gib: float = 1.0
     """Refuse to start with less room in the store's file system."""
     min_free_memory_gib: float = 3.0

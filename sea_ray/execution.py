@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from sea_ray.artifacts import Artifact, StageKey, Store
+from sea_ray.artifacts import Artifact, StageKey, Store, Unfinished
 from sea_ray.errors import SeaRayError
 from sea_ray.streams import Streams, in_process
 from sea_ray.tracking import NullTracker, Tracker
@@ -100,6 +100,8 @@ class StageContext:
     """The same as every node reaches them."""
     streams: Streams = in_process
     """Where large inputs are worked on."""
+    unfinished: Unfinished
+    """What is put by while the stage runs, for the one that goes on after a loss; cleared when the stage is committed."""
     endpoint: Mapping[str, str] | None = None
     """url, key and model of a served checkpoint, if the stage talks to one."""
 
@@ -144,13 +146,14 @@ def run_stage(stage: Stage, store: Store, worker: Worker, tracker: Tracker, *, b
             config=stage.config, parents={role: store.open(parent) for role, parent in stage.parents.items()},
             folder=folder, worker=worker, tracker=tracker, shard=stage.shard or 0, num_shards=stage.num_shards,
             shards=tuple(shard.folder for shard in shards), shard_addresses=tuple(map(store.address, shards)),
-            streams=streams, endpoint=stage.endpoint))
+            streams=streams, unfinished=store.unfinished(stage.key), endpoint=stage.endpoint))
         if worker.rank == 0:
             peaks = [shard.record["execution"]["peak_memory_bytes"] for shard in shards]
             execution = {**worker.describe(), "peak_memory_bytes": max([peak_memory_bytes(), *peaks])}
             if shards:
                 execution["num_shards"] = len(shards)
             store.commit(stage.key, folder, facts, execution, time.time() - began)
+            store.unfinished(stage.key).clear()
             for shard in shards:
                 store.discard(shard)
         worker.barrier()

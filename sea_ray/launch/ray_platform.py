@@ -101,7 +101,7 @@ class RayPlatform:
         if not self.store.is_shared and len(nodes) > 1:
             raise MachineError(f"store.url={self.store.url!r} is a local folder but the cluster has {len(nodes)} nodes, which "
                                "would not see each other's results; name a shared store (s3://..., gs://...)")
-        self._queue = open_queue(self._queue_name)
+        self._queue = open_queue(self._queue_name, self.config.max_stage_retries)
         self._group = WorkerGroup(self._queue_name, self.store.url, self.config, str(self._scratch / "train"))
         self._drainer = threading.Thread(target=self._drain, daemon=True, name="figures")
         self._drainer.start()

@@ -25,7 +25,9 @@ IDLE_S = 20.0
 class RunQueue:
     """Async actor: submitters wait for an outcome, rank 0 waits for work, the driver drains events."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_losses: int) -> None:
+        """Args: max_losses: how often one stage may lose its processes and go on."""
+        self._max_losses, self._losses, self._preempted = max_losses, dict[str, int](), set[str]()
         self._waiting: asyncio.Queue[str] = asyncio.Queue()
         self._stages: dict[str, Stage] = {}
         self._outcomes: dict[str, asyncio.Future[bytes | None]] = {}
@@ -55,14 +57,21 @@ class RunQueue:
         """Return the next stage, "idle" when there is none for a while, or "stop".
 
         Rank 0 asks again only after it has told how the last stage ended. If it has not, a process was lost and this is a
-        new group: the stage's submitter is told.
+        new group: it goes on with the same stage from its newest saved state, `max_losses` times in all.
         """
         if self._closed is not None:
             return "stop"
         if self._running:
-            await self.finished(self._running, pickle.dumps(MachineError(
-                f"{self._stages[self._running].name}: a process of the worker group died while it ran; look at its memory, "
-                "then run again: what is finished is reused")))
+            name, stage = self._running, self._stages[self._running]
+            self._losses[name] = self._losses.get(name, 0) + (name not in self._preempted)
+            self._preempted.discard(name)
+            if self._losses[name] <= self._max_losses:
+                self._events.append((stage.name, "", None, f"{stage.name}: a process of the worker group was lost; a new group "
+                                                            "goes on from the newest saved state"))
+                return stage
+            await self.finished(name, pickle.dumps(MachineError(
+                f"{stage.name}: a process of the worker group died while it ran, {self._losses[name]} times; look at its memory, "
+                "then run again: what is finished is reused, what was under way goes on from its newest saved state")))
         try:
             name = await asyncio.wait_for(self._waiting.get(), IDLE_S)
         except TimeoutError:
@@ -71,6 +80,10 @@ class RunQueue:
             return "stop"
         self._running = name
         return self._stages[name]
+
+    async def preempted(self, name: str) -> None:
+        """Record that a stage has saved its state because a machine goes away: its loss is not counted."""
+        self._preempted.add(name)
 
     async def finished(self, name: str, error: bytes | None) -> None:
         """Record how a stage ended; the first word counts."""
@@ -98,9 +111,9 @@ class RunQueue:
         return events
 
 
-def open_queue(name: str) -> Any:
+def open_queue(name: str, max_losses: int) -> Any:
     """Start the actor under a name that tasks, trials and workers of this cluster find."""
-    return ray.remote(num_cpus=0, max_concurrency=1000)(RunQueue).options(name=name, namespace=NAMESPACE).remote()
+    return ray.remote(num_cpus=0, max_concurrency=1000)(RunQueue).options(name=name, namespace=NAMESPACE).remote(max_losses)
 
 
 def find_queue(name: str) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import threading
+import time
 from typing import Any
 
 import ray
@@ -15,6 +16,10 @@ from sea_ray.execution import Stage, run_stage
 from sea_ray.launch.run_queue import QueueTracker, find_queue
 from sea_ray.tracking import NullTracker
 
+ASK_S = 1.0
+"""Seconds between two questions whether a node goes away."""
+MAX_NOTICE_S = 600.0
+"""Longest wait for Ray to move the group after such a notice; clouds give 30 to 120 s."""
 RAY_IMPORTS = threading.Lock()
 """Held while ray.train or ray.tune is imported: two threads that import them at once find half-made modules."""
 
@@ -22,8 +27,10 @@ RAY_IMPORTS = threading.Lock()
 def work(settings: dict[str, Any]) -> None:
     """Train function of every rank: take stages until told to stop.
 
-    What a stage refuses on purpose it refuses on every rank alike, so the group goes on to the next stage. Any other
-    failure is reported and raised: the other ranks may hang in a collective, so Train restarts the whole group.
+    What a stage refuses on purpose it refuses on every rank alike, so the group goes on to the next stage. When another rank
+    is lost this one raises: Train restarts the whole group, and the queue gives it the same stage again. Any other failure is
+    reported and raised, since the other ranks may hang in a collective. A stage that has saved its state before a preemption
+    waits for Ray to move the group, so that no work is done that would be lost.
 
     Args:
         settings: `queue` (name of the actor), `store` (URL), `execution` (ExecutionConfig).
@@ -31,10 +38,11 @@ def work(settings: dict[str, Any]) -> None:
     import torch
 
     from sea_ray.launch.deepspeed_worker import DeepSpeedWorker
+    from sea_ray.training.engine import PreemptedError
 
     torch.set_num_threads(settings["execution"].threads_per_worker)
     queue = find_queue(settings["queue"])
-    worker = DeepSpeedWorker(settings["execution"])
+    worker = DeepSpeedWorker(settings["execution"], _preemption_notice().is_set)
     store = Store(settings["store"])
     while True:
         stage: Stage | str = worker.broadcast(ray.get(queue.next.remote()) if worker.rank == 0 else "")
@@ -48,21 +56,47 @@ def work(settings: dict[str, Any]) -> None:
         except SeaRayError as error:
             ray.get(queue.finished.remote(name, _pickled(error)))
             continue
+        except PreemptedError as notice:
+            if worker.rank == 0:
+                queue.log.remote((stage.name, "", None, f"a node goes away: the state {notice} is saved, the group moves"))
+                ray.get(queue.preempted.remote(name))
+            time.sleep(MAX_NOTICE_S)
+            raise
         except Exception as error:
-            ray.get(queue.finished.remote(name, _pickled(_blamed(error, stage.name))))
+            if not _lost_another(error):
+                ray.get(queue.finished.remote(name, _pickled(error)))
             raise
         if worker.rank == 0:
             ray.get(queue.finished.remote(name, None))
 
 
-def _blamed(error: Exception, stage: str) -> Exception:
-    """Return the error as the machine's fault if a collective broke because another rank is gone, else as it is."""
+def _preemption_notice() -> threading.Event:
+    """Return an event that is set when Ray tells that a node of the group goes away.
+
+    Ray agrees on it over all ranks, which takes milliseconds; a thread of its own asks, so that no step waits.
+    """
+    from ray.train import get_preemption_info
+
+    notice = threading.Event()
+
+    def ask() -> None:
+        while not notice.is_set():
+            time.sleep(ASK_S)
+            try:
+                if get_preemption_info() is not None:
+                    notice.set()
+            except Exception:  # the group ends, and this thread with it
+                return
+
+    threading.Thread(target=ask, daemon=True, name="preemption").start()
+    return notice
+
+
+def _lost_another(error: Exception) -> bool:
+    """Return whether a collective broke because another rank is gone."""
     import torch.distributed as dist
 
-    broken = isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "/gloo/" in str(error))
-    if not broken:
-        return error
-    return MachineError(f"{stage}: another process of the worker group was lost ({str(error).splitlines()[0]})")
+    return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "/gloo/" in str(error))
 
 
 def _pickled(error: Exception) -> bytes:
@@ -103,7 +137,8 @@ class WorkerGroup:
                 train_loop_config={"queue": queue_name, "store": store_url, "execution": execution},
                 torch_config=TorchConfig(backend="nccl" if execution.device == "cuda" else "gloo"),
                 scaling_config=ScalingConfig(
-                    num_workers=execution.num_workers, use_gpu=execution.device == "cuda",
+                    num_workers=(execution.min_workers, execution.num_workers) if execution.min_workers
+                    else execution.num_workers, use_gpu=execution.device == "cuda",
                     resources_per_worker={"CPU": config.cpus_per_worker}),
                 run_config=RunConfig(name=f"group-{queue_name}", storage_path=scratch,
                                      failure_config=FailureConfig(max_failures=config.max_group_restarts)),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from typing import Any
 
@@ -24,6 +25,10 @@ from sea_ray.training.mixture import Mixture
 from sea_ray.training.model import new_model
 from sea_ray.training.policy import trainable
 from sea_ray.training.sequences import SequenceSet, pack_corpus
+from sea_ray.training.state import TrainingStates
+
+HELD_OUT_SEQUENCES = 64
+"""Of each language, looked at while a training runs."""
 
 
 def pack_languages(corpus: TokenizedCorpus, languages: tuple[str, ...], length: int) -> dict[str, SequenceSet]:
@@ -31,23 +36,39 @@ def pack_languages(corpus: TokenizedCorpus, languages: tuple[str, ...], length: 
     return {code: pack_corpus(np.asarray(corpus.tokens(code, "train")), corpus.eos_id, length) for code in languages}
 
 
+def held_out_text(corpus: TokenizedCorpus, languages: Iterable[str], training: TrainConfig) -> dict[str, SequenceSet]:
+    """Return the validation text of languages that a training looks at while it runs; none if it never looks."""
+    if not training.eval_every_steps:
+        return {}
+    needed = HELD_OUT_SEQUENCES * training.sequence_tokens
+    return {code: pack_corpus(np.asarray(corpus.tokens(code, "validation")[:needed]), corpus.eos_id, training.sequence_tokens)
+            for code in languages}
+
+
+@contextmanager
+def training_states(context: StageContext, part: str = "whole") -> Iterator[TrainingStates]:
+    """Yield where the states of one of a stage's trainings are saved and found."""
+    with closing(TrainingStates(context.unfinished.part(part), context.worker, context.tracker)) as states:
+        yield states
+
+
 def report_facts(report: TrainReport) -> dict[str, Any]:
-    """Return a training report as facts; the losses thinned to at most 200 points."""
+    """Return a training report as facts; the losses thinned to at most 200 points, without those of skipped steps."""
     facts = asdict(report)
     stride = max(1, len(report.losses) // 200)
-    facts["losses"] = [[step, report.losses[step]] for step in range(0, len(report.losses), stride)]
+    facts["losses"] = [[step, report.losses[step]] for step in range(0, len(report.losses), stride) if step not in report.skipped]
     return facts | {"tokens_per_s": report.tokens_per_s}
 
 
 def train_policy(model: PreTrainedModel, policy: TrainPolicy, sources: Mapping[str, SequenceSet], mixture: Mixture,
-                 training: TrainConfig, context: StageContext) -> dict[str, Any]:
+                 training: TrainConfig, context: StageContext, held_out: Mapping[str, SequenceSet]) -> dict[str, Any]:
     """Train what a policy names; facts: the report, the tokens, and the proof that nothing else moved.
 
     Raises:
         DataError: something else moved.
     """
-    with trainable(model, policy) as trained:
-        report = train(model, sources, mixture, training, context.worker, context.tracker)
+    with trainable(model, policy) as trained, training_states(context) as states:
+        report = train(model, sources, mixture, training, context.worker, context.tracker, held_out=held_out, states=states)
     proof = trained.prove_untouched(model)
     if not proof.holds:
         raise DataError(f"training with policy {policy.kind!r} moved more than it names: {proof}")
@@ -62,7 +83,9 @@ def _pretrain(model: PreTrainedModel, corpus: TokenizedCorpus, training: TrainCo
     mixture = Mixture({code: part.num_sequences for code, part in sequences.items()}, weights, training.seed, max_epochs,
                       training.total_samples)
     tracker = context.tracker.child(part) if part else context.tracker
-    return report_facts(train(model, sequences, mixture, training, context.worker, tracker))
+    with training_states(context, part or "whole") as states:
+        return report_facts(train(model, sequences, mixture, training, context.worker, tracker,
+                                  held_out=held_out_text(corpus, corpus.languages, training), states=states))
 
 
 def build(context: StageContext) -> Mapping[str, Any]:

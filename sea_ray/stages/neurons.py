@@ -13,7 +13,7 @@ from sea_ray.neurons.selection import select_neurons, stability
 from sea_ray.neurons.sets import NeuronSet, overlap_matrix
 from sea_ray.neurons.sites import Architecture, describe
 from sea_ray.neurons.statistics import ImportanceStats
-from sea_ray.stages.base import pack_languages, report_facts, train_policy
+from sea_ray.stages.base import held_out_text, pack_languages, report_facts, train_policy, training_states
 from sea_ray.stages.configs import ContinuedPretrainingStage, NeuronStage
 from sea_ray.stages.corpus import load_corpus
 from sea_ray.stages.measure import alone_bits, base_bits, gains, validation_bits
@@ -51,8 +51,10 @@ def build(context: StageContext) -> Mapping[str, Any]:
     runs: dict[str, dict[str, Any]] = {}
     for code, chosen in sets.items():
         targets = sequences[code].without_openings(config.context_tokens)
-        pack, report, proof = train_neurons(model, chosen, targets, config.training, context.worker,
-                                            context.tracker.child(code))
+        held_out = held_out_text(corpus, dict.fromkeys((code, "en")), config.training)
+        with training_states(context, code) as states:
+            pack, report, proof = train_neurons(model, chosen, targets, config.training, context.worker,
+                                                context.tracker.child(code), held_out=held_out, states=states)
         packs.append(pack)
         runs[code] = {"training": report_facts(report), "untouched": asdict(proof) | {"statement": str(proof)}}
     for code, bits in alone_bits(model, packs, corpus, context.worker).items():
@@ -88,7 +90,8 @@ def build_continued_pretraining(context: StageContext) -> Mapping[str, Any]:
     mixture = Mixture({code: part.num_sequences for code, part in sequences.items()},
                       dict.fromkeys(config.languages, 1.0), training.seed, None, training.total_samples)
     targets = {code: part.without_openings(config.context_tokens) for code, part in sequences.items()}
-    trained = train_policy(model, config.policy, targets, mixture, training, context)
+    trained = train_policy(model, config.policy, targets, mixture, training, context,
+                           held_out_text(corpus, corpus.languages, training))
     after = validation_bits(model, corpus, context.worker)
     if context.worker.rank == 0:
         Checkpoint.save(context.folder, model, base.load_tokenizer())

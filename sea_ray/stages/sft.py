@@ -159,11 +159,11 @@ def build(context: StageContext) -> Mapping[str, Any]:
     sequences = load_sources(config, context.parents["conversations"], corpus)
     training = config.training
     mixture = stage_mixture(config, {name: part.num_sequences for name, part in sequences.items()})
-    trained = train_policy(model, config.policy, sequences, mixture, training, context)
+    held_out = load_sequences(context.parents["conversations"], f"validation_{config.stage}")
+    trained = train_policy(model, config.policy, sequences, mixture, training, context, held_out)
     shares = trained["training"]["realised_shares"]
     trained["training"] |= {"realised_shares": by_language(shares),
                             "text_share": sum(share for name, share in shares.items() if name.endswith(_TEXT))}
-    held_out = load_sequences(context.parents["conversations"], f"validation_{config.stage}")
     nats = answer_nats(model, held_out, context.worker)
     bits = validation_bits(model, corpus, context.worker)
     if context.worker.rank == 0:

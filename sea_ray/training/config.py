@@ -151,6 +151,14 @@ class TrainConfig:
     """Of the order of samples."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision of the matrix products; weights and optimiser are always float32."""
+    max_loss_rise: float = 4.0
+    """A step whose loss lies so many nats above the mean of the last accepted ones moves nothing; 0 accepts every finite loss."""
+    max_skipped_steps: int = 10
+    """Steps without a finite or with an exploding loss that a training survives; the next one ends it."""
+    eval_every_steps: int = 0
+    """Steps between two looks at held-out text; 0 never looks."""
+    keep: Literal["last", "best"] = "last"
+    """Which values the training ends with: those of its last step, or those with the lowest held-out loss."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -164,11 +172,13 @@ class TrainConfig:
         for name in ("warmup_frac", "min_lr_frac"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(name, f"{getattr(self, name)} is not in 0..1")
-        for name in ("weight_decay", "clip_norm", "micro_batch"):
+        for name in ("weight_decay", "clip_norm", "micro_batch", "max_loss_rise", "max_skipped_steps", "eval_every_steps"):
             if getattr(self, name) < 0:
                 raise ConfigError(name, f"{getattr(self, name)} is below 0")
         if not all(0 <= beta < 1 for beta in self.betas):
             raise ConfigError("betas", f"{self.betas} are not both in 0..1, 1 excluded")
+        if self.keep == "best" and not self.eval_every_steps:
+            raise ConfigError("keep", "'best' compares held-out losses: set eval_every_steps above 0, or keep 'last'")
 
     @property
     def total_samples(self) -> int:
@@ -181,7 +191,9 @@ class ExecutionConfig:
     """How a training is computed; never part of its identity."""
 
     num_workers: int = 1
-    """Processes that share each step."""
+    """Processes that share each step; with min_workers the most of them."""
+    min_workers: int = 0
+    """Fewest processes that a training goes on with when nodes are lost or missing; 0: always num_workers."""
     engine: Literal["deepspeed", "torch"] = "torch"
     """What computes a step; "torch" is for one process."""
     zero_stage: int = 1
@@ -192,6 +204,18 @@ class ExecutionConfig:
     """Where it runs; "auto" takes a GPU if there is one."""
     log_every_steps: int = 10
     """Steps between two reports of loss and speed."""
+    checkpoint_every_steps: int = 100
+    """Steps between two saved states: what a lost process costs at most. 0 saves only at the end and before a preemption."""
+    keep_checkpoints: int = 2
+    """Newest states that are kept, besides the best."""
+    offload: Literal["none", "optimizer", "all"] = "none"
+    """DeepSpeed: what waits in the processor's memory instead of the accelerator's; "all" are optimiser and parameters."""
+    activation_checkpointing: bool = False
+    """Whether activations are computed again in the backward pass instead of kept: a third more work, far less memory."""
+    fused_kernels: bool = False
+    """Liger's kernels for norms, rotary positions and SwiGLU, on CUDA with liger-kernel installed."""
+    compile: bool = False
+    """Whether torch.compile takes the model: a minute or more at first, then faster steps on an accelerator."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -203,5 +227,15 @@ class ExecutionConfig:
             raise ConfigError("zero_stage", f"{self.zero_stage} is not 0, 1, 2 or 3")
         if self.threads_per_worker < 0:
             raise ConfigError("threads_per_worker", f"{self.threads_per_worker} is below 0")
-        if self.log_every_steps < 1:
-            raise ConfigError("log_every_steps", f"{self.log_every_steps} is below 1")
+        if not 0 <= self.min_workers <= self.num_workers:
+            raise ConfigError("min_workers", f"{self.min_workers} is not in 0..num_workers={self.num_workers}")
+        for name in ("log_every_steps", "keep_checkpoints"):
+            if getattr(self, name) < 1:
+                raise ConfigError(name, f"{getattr(self, name)} is below 1")
+        if self.checkpoint_every_steps < 0:
+            raise ConfigError("checkpoint_every_steps", f"{self.checkpoint_every_steps} is below 0")
+        if self.offload != "none" and self.engine != "deepspeed":
+            raise ConfigError("offload", f"{self.offload!r} is DeepSpeed's: choose engine=deepspeed")
+        if self.zero_stage not in {"none": (0, 1, 2, 3), "optimizer": (1, 2, 3), "all": (3,)}[self.offload]:
+            raise ConfigError("offload", f"zero_stage={self.zero_stage} cannot offload {self.offload!r}: choose stage 1, 2 or 3 "
+                                         "for the optimiser, 3 for all")

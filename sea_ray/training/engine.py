@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, Protocol, TypeVar
 
 import torch
@@ -11,13 +11,21 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from sea_ray.training.compact import PREFIX
-from sea_ray.training.config import TrainConfig
+from sea_ray.training.config import ExecutionConfig, TrainConfig
 from sea_ray.training.footprint import held_bytes
 from sea_ray.training.sequences import Batch
 from sea_ray.training.token_loss import TokenLoss
 
 T = TypeVar("T")
 Parameters = Mapping[str, nn.Parameter]
+Read = Callable[[str, str], torch.Tensor]
+"""From a kind of tensor, one of MOMENTS, and its parameter's name to its values, whole."""
+MOMENTS = ("exp_avg", "exp_avg_sq")
+"""AdamW's running means of the gradient and of its square, by torch's names."""
+
+
+class PreemptedError(Exception):
+    """The machine goes away: the state is saved, and this process should train no further."""
 
 
 class Engine(Protocol):
@@ -30,7 +38,25 @@ class Engine(Protocol):
         """Add a loss's gradient; `last` marks the step's last micro batch. Called equally often on all ranks."""
 
     def step(self, learning_rate: float) -> float:
-        """Clip, update, clear the gradients; return their global norm before clipping."""
+        """Clip, update, clear the gradients; return their global norm before clipping.
+
+        If the norm is not finite nothing moves: the gradients are cleared.
+        """
+
+    def state(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """Yield ("value/NAME" or "exp_avg/NAME" ..., whole tensor), one at a time; by every rank alike, between steps.
+
+        Before the first step there are no moments. A tensor may change or go with the next one.
+        """
+
+    def load_moments(self, read: Read, updates: int, batch: Batch) -> None:
+        """Take over AdamW's moments and count; called before the first step, by every rank alike.
+
+        Args:
+            read: gives the whole tensors.
+            updates: steps that made them, at least 1.
+            batch: any, for engines that make their state in a step.
+        """
 
     def state_bytes(self) -> int:
         """Return the bytes of gradients and optimiser state that are held, over all ranks, replicas counted once.
@@ -52,6 +78,11 @@ class Worker(Protocol):
     rank: int
     world_size: int
     device: torch.device
+    execution: ExecutionConfig
+
+    @property
+    def preempted(self) -> bool:
+        """Whether this process has heard that a machine of its group goes away; the ranks may hear it one after the other."""
 
     def engine(self, model: PreTrainedModel, parameters: Parameters, config: TrainConfig) -> Engine:
         """Return an engine that trains the given parameters of a model."""
@@ -94,6 +125,23 @@ def adamw(model: PreTrainedModel, parameters: Parameters, config: TrainConfig) -
                              betas=config.betas, eps=1e-8, fused=True)
 
 
+def optimizer_state(optimizer: torch.optim.Optimizer, parameters: Parameters) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield what a plain torch optimiser holds for whole parameters, named as by `Engine.state`."""
+    for name, parameter in parameters.items():
+        yield f"value/{name}", parameter
+        if parameter in optimizer.state:
+            for moment in MOMENTS:
+                yield f"{moment}/{name}", optimizer.state[parameter][moment]
+
+
+def load_optimizer_state(optimizer: torch.optim.Optimizer, parameters: Parameters, read: Read, updates: int) -> None:
+    """Put moments and count into a plain torch AdamW."""
+    for name, parameter in parameters.items():
+        optimizer.state[parameter] = {
+            "step": torch.tensor(float(updates), device=parameter.device),
+            **{moment: read(moment, name).to(parameter.device) for moment in MOMENTS}}
+
+
 def precision(config: TrainConfig, device: torch.device) -> contextlib.AbstractContextManager[Any]:
     """Return the context of a forward pass: bfloat16 products on float32 weights, or plain float32.
 
@@ -108,10 +156,14 @@ class TorchEngine:
     """Plain torch in one process."""
 
     def __init__(self, model: PreTrainedModel, parameters: Parameters, config: TrainConfig,
-                 device: torch.device) -> None:
-        """Args: model, parameters: what trains; config: optimiser, clipping, precision; device: where."""
-        self.module = TokenLoss(model).to(device)
-        self._config, self._device = config, device
+                 device: torch.device, *, compiled: bool = False) -> None:
+        """Args: model, parameters: what trains; config: optimiser, clipping, precision; device: where; compiled: whether
+        torch.compile takes the model.
+        """
+        self.module: nn.Module = TokenLoss(model).to(device)
+        if compiled:
+            self.module.compile()
+        self._config, self._device, self._named = config, device, parameters
         self._parameters = list(parameters.values())
         self._optimizer = adamw(model, parameters, config)
         self._gradient_bytes = 0
@@ -137,6 +189,14 @@ class TorchEngine:
         self._optimizer.zero_grad(set_to_none=True)
         return norm
 
+    def state(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """Yield values and moments."""
+        return optimizer_state(self._optimizer, self._named)
+
+    def load_moments(self, read: Read, updates: int, batch: Batch) -> None:
+        """Take over AdamW's moments and count."""
+        load_optimizer_state(self._optimizer, self._named, read, updates)
+
     def state_bytes(self) -> int:
         """Return the bytes of gradients and AdamW's state."""
         return self._gradient_bytes + held_bytes(
@@ -157,14 +217,16 @@ class SoloWorker:
 
     rank = 0
     world_size = 1
+    preempted = False
 
-    def __init__(self, device: Literal["auto", "cpu", "cuda"] = "auto") -> None:
-        """Args: device: "auto" takes a GPU if there is one."""
+    def __init__(self, device: Literal["auto", "cpu", "cuda"] = "auto", execution: ExecutionConfig | None = None) -> None:
+        """Args: device: "auto" takes a GPU if there is one; execution: how often states are saved, and how steps are computed."""
         self.device = choose_device(device)
+        self.execution = execution or ExecutionConfig()
 
     def engine(self, model: PreTrainedModel, parameters: Parameters, config: TrainConfig) -> Engine:
         """Return a plain torch engine."""
-        return TorchEngine(model, parameters, config, self.device)
+        return TorchEngine(model, parameters, config, self.device, compiled=self.execution.compile)
 
     def sum(self, tensor: torch.Tensor) -> torch.Tensor:
         """Return the tensor."""

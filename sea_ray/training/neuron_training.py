@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 
 from transformers import PreTrainedModel
@@ -17,10 +18,12 @@ from sea_ray.training.loop import TrainReport, train
 from sea_ray.training.mixture import Mixture
 from sea_ray.training.policy import trainable
 from sea_ray.training.sequences import SequenceSet
+from sea_ray.training.state import TrainingStates
 
 
 def train_neurons(model: PreTrainedModel, neurons: NeuronSet, sequences: SequenceSet, config: TrainConfig,
-                  worker: Worker, tracker: Tracker) -> tuple[LanguagePack, TrainReport, UntouchedProof]:
+                  worker: Worker, tracker: Tracker, *, held_out: Mapping[str, SequenceSet] | None = None,
+                  states: TrainingStates | None = None) -> tuple[LanguagePack, TrainReport, UntouchedProof]:
     """Train a language's neurons on its text and return the change as a pack; called by every rank alike.
 
     Args:
@@ -30,6 +33,7 @@ def train_neurons(model: PreTrainedModel, neurons: NeuronSet, sequences: Sequenc
         config: steps, batch, optimiser; what trains is the change, so weight decay pulls the neurons towards the base.
         worker: this rank.
         tracker: receives the loop's figures and the proof.
+        held_out, states: as for `train`.
 
     Returns:
         The pack, the loop's report, and the proof, made by applying the pack, that nothing outside the neurons moves.
@@ -42,7 +46,8 @@ def train_neurons(model: PreTrainedModel, neurons: NeuronSet, sequences: Sequenc
     mixture = Mixture({neurons.language: sequences.num_sequences}, {neurons.language: 1.0}, config.seed, None,
                       config.total_samples)
     with trainable(model, TrainPolicy(kind="neurons"), neurons) as trained:
-        report = train(model, {neurons.language: sequences}, mixture, config, worker, tracker)
+        report = train(model, {neurons.language: sequences}, mixture, config, worker, tracker, held_out=held_out,
+                       states=states)
     assert trained.compact is not None
     pack = LanguagePack(language=neurons.language, deltas=trained.compact.deltas(), base_digests=base_digests,
                         training={"config": asdict(config), "report": _record(report)})

@@ -9,6 +9,7 @@ import torch
 
 from sea_ray.errors import ConfigError, DataError
 from sea_ray.tracking import NullTracker
+from sea_ray.training.config import ExecutionConfig
 from sea_ray.training.engine import SoloWorker, TorchEngine, parameter_groups
 from sea_ray.training.loop import TrainReport, train
 from sea_ray.training.mixture import Mixture
@@ -71,7 +72,8 @@ class Shared:
 def test_the_loss_falls_and_the_report_counts(model, sources):
     tracker = Recorder()
     config = dataclasses.replace(CONFIG, steps=60, learning_rate=1e-2)
-    report = train(model, sources, mixture(sources, config), config, SoloWorker("cpu"), tracker, log_every_steps=25)
+    report = train(model, sources, mixture(sources, config), config, SoloWorker("cpu", ExecutionConfig(log_every_steps=25)),
+                   tracker)
     assert sum(report.losses[-5:]) / 5 < 0.5 * report.losses[0]
     assert len(report.losses) == 60
     assert [row["step"] for row in tracker.rows] == [24, 49, 59]
@@ -118,15 +120,15 @@ def test_micro_batches_change_nothing(model, sources):
     assert parts.losses == pytest.approx(whole.losses, rel=1e-5)
 
 
-@pytest.mark.parametrize("world_size", [2, 4])
+@pytest.mark.parametrize("world_size", [2, 3, 4])
 def test_the_number_of_workers_changes_nothing(model, sources, world_size):
     alone = train(copy.deepcopy(model), sources, mixture(sources), CONFIG, SoloWorker("cpu"), NullTracker())
     shared, reports = Shared(world_size), {}
     models = [copy.deepcopy(model) for _ in range(world_size)]
 
     def run(rank):
-        reports[rank] = train(models[rank], sources, mixture(sources), CONFIG, ThreadWorker(rank, world_size, shared),
-                              NullTracker())
+        reports[rank] = train(models[rank], sources, mixture(sources), dataclasses.replace(CONFIG, micro_batch=2),
+                              ThreadWorker(rank, world_size, shared), NullTracker())
 
     threads = [threading.Thread(target=run, args=(rank,)) for rank in range(world_size)]
     for thread in threads:
@@ -159,15 +161,60 @@ def test_weight_decay_spares_norms_biases_and_embeddings(model):
     assert len(decayed["params"]) + len(rest["params"]) == len(parameters)
 
 
-def test_a_loss_that_is_not_finite_stops_with_step_and_samples_and_before_the_update(model, sources):
+def test_losses_that_are_not_finite_are_skipped_and_counted_and_end_the_training_with_step_and_samples(model, sources):
     with torch.no_grad():
         model.model.layers[0].mlp.down_proj.weight[0, 0] = float("nan")
     before = model.model.embed_tokens.weight.clone()
-    first = mixture(sources).batch(0, 8)
-    with pytest.raises(DataError, match="step 0") as caught:
-        train(model, sources, mixture(sources), CONFIG, SoloWorker("cpu"), NullTracker())
-    assert str(first) in str(caught.value)
+    tracker, config = Recorder(), dataclasses.replace(CONFIG, max_skipped_steps=2)
+    with pytest.raises(DataError, match=r"step 2 .*3 steps were skipped \(0, 1, 2\), more than max_skipped_steps=2") as caught:
+        train(model, sources, mixture(sources), config, SoloWorker("cpu"), tracker)
+    assert all(f"{name} {number}" in str(caught.value) for name, number in mixture(sources).batch(2, 8))
+    assert [note.split(" moved")[0] for note in tracker.notes] == ["step 0", "step 1"]
     assert torch.equal(model.model.embed_tokens.weight, before)
+
+
+class Spiking(SoloWorker):
+    """At some steps the batch's loss is beyond all measure."""
+
+    def __init__(self, steps, factor):
+        super().__init__("cpu")
+        self.steps, self.factor, self.step = steps, factor, -1
+
+    def sum(self, tensor):
+        self.step += 1
+        return tensor * torch.tensor([self.factor if self.step in self.steps else 1.0, 1.0])
+
+
+@pytest.mark.parametrize("factor", [50.0, float("inf")])
+def test_an_exploding_loss_moves_nothing_and_the_training_goes_on(model, sources, factor):
+    before, tracker = copy.deepcopy(model), Recorder()
+    report = train(model, sources, mixture(sources), CONFIG, Spiking({5, 7}, factor), tracker)
+    assert report.skipped == (5, 7)
+    assert report.tokens == sum(
+        int(sources[name].loss_mask_ST[number].sum()) for step in range(12) if step not in (5, 7)
+        for name, number in mixture(sources).batch(step, 8))
+    assert "2 steps skipped, the first 5" in report.statement()
+    assert not torch.equal(model.model.embed_tokens.weight, before.model.embed_tokens.weight)
+    if factor == 50.0:  # with the limit off a large loss is as good as any
+        accepted = train(before, sources, mixture(sources), dataclasses.replace(CONFIG, max_loss_rise=0),
+                         Spiking({5, 7}, factor), tracker)
+        assert accepted.skipped == ()
+
+
+def test_held_out_losses_are_looked_at_and_fall(model, sources):
+    config = dataclasses.replace(CONFIG, steps=40, eval_every_steps=15, learning_rate=1e-2)
+    tracker = Recorder()
+    report = train(model, sources, mixture(sources, config), config, SoloWorker("cpu"), tracker, held_out=sources)
+    assert [step for step, _ in report.held_out] == [15, 30, 40]
+    assert report.held_out[-1][1]["th"] < report.held_out[0][1]["th"]
+    rows = [row for row in tracker.rows if "held_out_mean" in row]
+    assert [row["step"] for row in rows] == [14, 29, 39]
+    assert rows[0]["held_out/vi"] == report.held_out[0][1]["vi"]
+    alone = train(copy.deepcopy(model), sources, mixture(sources), dataclasses.replace(CONFIG, steps=1, eval_every_steps=1),
+                  SoloWorker("cpu"), tracker, held_out={"th": sources["th"].select(range(3))})
+    assert set(alone.held_out[0][1]) == {"th"}
+    with pytest.raises(ConfigError, match="eval_every_steps"):
+        train(model, sources, mixture(sources), config, SoloWorker("cpu"), tracker)
 
 
 def test_what_does_not_fit_is_refused_before_the_first_step(model, sources):
@@ -177,8 +224,8 @@ def test_what_does_not_fit_is_refused_before_the_first_step(model, sources):
     with pytest.raises(ConfigError, match="'vi', which is not among"):
         train(model, {"th": sources["th"]}, mixture(sources), CONFIG, SoloWorker("cpu"), NullTracker())
     worker = SoloWorker("cpu")
-    worker.world_size = 3
-    with pytest.raises(ConfigError, match="cannot be split evenly over 3"):
+    worker.world_size = 9
+    with pytest.raises(ConfigError, match="8 sequences are too few for 9 workers"):
         train(model, sources, mixture(sources), CONFIG, worker, NullTracker())
     for p in model.parameters():
         p.requires_grad_(False)
