@@ -38,6 +38,7 @@ soak: $(VENV)/.installed
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.neuron_step
+	$(BIN)/python -m benchmarks.training_loop
 	$(BIN)/python -m benchmarks.detection
 	$(BIN)/python -m benchmarks.corpus
 	$(BIN)/python -m benchmarks.sft_stages

@@ -191,8 +191,8 @@ class ClusterConfig:
     """Trials of a sweep that wait for the worker group at one time."""
     max_group_restarts: int = 20
     """How often a lost worker group is started again in a run; preemptions that were announced don't count."""
-    max_stage_retries: int = 2
-    """How often a stage goes on from its newest saved state after a process of its group was lost."""
+    max_stage_retries: int = 5
+    """How often a stage goes on from its newest saved state after a process of its group was lost without a notice."""
     min_free_disk_gib: float = 1.0
     """Refuse to start with less room in the store's file system."""
     min_free_memory_gib: float = 3.0

@@ -143,6 +143,11 @@ class DocumentWriter:
         self.counts[language][split] += len(texts)
         self._parts[language, split].append(pyarrow.array(texts, pyarrow.large_string()))
 
+    def close(self, language: str) -> None:
+        """Write what waits of a language that is complete, so that no more than one language waits in memory."""
+        for split in SPLITS:
+            self._parts[language, split].close()
+
     def finish(self, funnel: Sequence[FunnelRow], sources: Sequence[SourceRow] = ()) -> Documents:
         """Write the index, which makes the files a corpus."""
         self.__exit__(None, None, None)

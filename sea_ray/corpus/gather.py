@@ -62,6 +62,7 @@ def gather_documents(config: CorpusConfig, folder: Path, *, tracker: Tracker | N
         sources: list[SourceRow] = []
         for code in languages:
             sources += _write(config, code, drafts[code], writer)
+            writer.close(code)
             rows = _funnel_rows(code, drafts[code])
             _check_splits(code, writer.counts[code], rows)
             tracker.log(None, **{f"documents/{code}": float(sum(writer.counts[code].values()))})

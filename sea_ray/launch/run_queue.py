@@ -28,6 +28,7 @@ class RunQueue:
     def __init__(self, max_losses: int) -> None:
         """Args: max_losses: how often one stage may lose its processes and go on."""
         self._max_losses, self._losses, self._preempted = max_losses, dict[str, int](), set[str]()
+        self._num_workers = 0
         self._waiting: asyncio.Queue[str] = asyncio.Queue()
         self._stages: dict[str, Stage] = {}
         self._outcomes: dict[str, asyncio.Future[bytes | None]] = {}
@@ -53,21 +54,24 @@ class RunQueue:
             self._outcomes.pop(name, None)  # a failed stage may be tried again
         return outcome
 
-    async def next(self) -> Stage | str:
+    async def next(self, num_workers: int) -> Stage | str:
         """Return the next stage, "idle" when there is none for a while, or "stop".
 
-        Rank 0 asks again only after it has told how the last stage ended. If it has not, a process was lost and this is a
-        new group: it goes on with the same stage from its newest saved state, `max_losses` times in all.
+        Rank 0 asks again only after it has told how the last stage ended. If it has not, this is a new group: it goes on with
+        the same stage from its newest saved state. If the group was neither moved by a preemption nor grew, a process was
+        lost; `max_losses` losses of one stage are made up for.
         """
         if self._closed is not None:
             return "stop"
+        grew, self._num_workers = num_workers > self._num_workers, num_workers
         if self._running:
             name, stage = self._running, self._stages[self._running]
-            self._losses[name] = self._losses.get(name, 0) + (name not in self._preempted)
+            if not grew and name not in self._preempted:
+                self._losses[name] = self._losses.get(name, 0) + 1
             self._preempted.discard(name)
-            if self._losses[name] <= self._max_losses:
-                self._events.append((stage.name, "", None, f"{stage.name}: a process of the worker group was lost; a new group "
-                                                            "goes on from the newest saved state"))
+            if self._losses.get(name, 0) <= self._max_losses:
+                self._events.append((stage.name, "", None, f"{stage.name}: a new group of {num_workers} workers goes on from the "
+                                                           "newest saved state"))
                 return stage
             await self.finished(name, pickle.dumps(MachineError(
                 f"{stage.name}: a process of the worker group died while it ran, {self._losses[name]} times; look at its memory, "

@@ -1,5 +1,6 @@
 """Stages that compute next to nothing, for the tests of whatever runs stages; workers import them by name."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -7,10 +8,13 @@ import time
 from pathlib import Path
 
 import torch
+from toy import CONFIG, Recorded, toy
 
 from sea_ray.artifacts import Store
 from sea_ray.errors import DataError
 from sea_ray.execution import Stage
+from sea_ray.stages.base import training_states
+from sea_ray.training.loop import train
 
 
 def stage(function, store: Store, place="group", **config) -> Stage:
@@ -92,6 +96,25 @@ def die_all(context):
     """Lose all ranks at once, as when their machine goes."""
     context.worker.barrier()
     os._exit(1)
+
+
+def learn(context):
+    """Train a toy for a while, with its states; the diary says which samples each step took, of how many workers."""
+    steps, seconds = context.config["steps"], context.config["seconds"]
+    config = dataclasses.replace(CONFIG, steps=steps)
+
+    class Slow(Recorded):
+        def batch(self, step, batch_size):
+            drawn = super().batch(step, batch_size)
+            if context.worker.rank == 0:
+                write_diary(context, what="step", step=step, samples=drawn, workers=context.worker.world_size)
+            time.sleep(seconds)
+            return drawn
+
+    model, sources, mixture = toy(config=config, mixture=Slow)
+    with training_states(context) as states:
+        report = train(model, sources, mixture, config, context.worker, context.tracker, states=states)
+    return {"losses": report.losses, "resumed_step": report.resumed_step, "workers": context.worker.world_size}
 
 
 def count_shard(context):

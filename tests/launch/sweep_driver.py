@@ -11,7 +11,7 @@ from sea_ray.launch.ray_platform import RayPlatform
 from sea_ray.tracking import NullTracker
 from sea_ray.training.config import ExecutionConfig
 
-CLUSTER = ClusterConfig(num_cpus=2, max_group_restarts=0,
+CLUSTER = ClusterConfig(num_cpus=2, max_group_restarts=0, max_stage_retries=0,
                         training=ExecutionConfig(num_workers=2, engine="deepspeed", device="cpu"))
 NUMBERS = (1, 2, 3, 4)
 

@@ -1,55 +1,25 @@
 """`ray job submit` of jobs/run.py on a cluster with token authentication, as a person types it."""
 
-import os
 import secrets
-import shutil
-import socket
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
-import psutil
 import pytest
+from local_cluster import RAY, LocalCluster
 
 from sea_ray.artifacts import read_json
 
 pytestmark = [pytest.mark.ray, pytest.mark.soak]
 
 REPO = Path(__file__).resolve().parents[2]
-RAY = Path(sys.executable).with_name("ray")
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports on which nothing listens now."""
-    probes = [socket.socket() for _ in range(count)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
 
 
 @pytest.fixture
 def cluster():
     """Yield the dashboard's address and the environment of a client of a cluster of its own."""
-    scratch = Path(tempfile.mkdtemp(prefix="j-", dir="/tmp"))  # sockets below it: a short path
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_") and key != "WANDB_API_KEY"}
-    environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "TMPDIR": str(scratch)}
-    port, dashboard, agent, client = free_ports(4)
-    head = subprocess.Popen(
-        [RAY, "start", "--head", "--block", f"--port={port}", "--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1",
-         f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={agent}", f"--ray-client-server-port={client}",
-         "--num-cpus=2", f"--temp-dir={scratch / 'ray'}", "--disable-usage-stats"], env=environment,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    yield f"http://127.0.0.1:{dashboard}", environment
-    processes = [*psutil.Process(head.pid).children(recursive=True), psutil.Process(head.pid)]
-    for process in processes:
-        process.terminate()
-    for process in psutil.wait_procs(processes, timeout=20)[1]:
-        process.kill()
-    shutil.rmtree(scratch, ignore_errors=True)
+    with LocalCluster(num_cpus=2) as cluster:
+        yield cluster.dashboard, cluster.environment
 
 
 def submit(address: str, environment: dict[str, str], *command: str) -> subprocess.CompletedProcess:

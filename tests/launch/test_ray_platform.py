@@ -23,7 +23,7 @@ from sea_ray.training.engine import SoloWorker
 
 pytestmark = pytest.mark.ray
 
-CLUSTER = ClusterConfig(num_cpus=2, max_group_restarts=9,
+CLUSTER = ClusterConfig(num_cpus=2, max_group_restarts=9, max_stage_retries=0,
                         training=ExecutionConfig(num_workers=2, engine="deepspeed", device="cpu"))
 
 

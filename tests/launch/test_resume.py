@@ -11,58 +11,22 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from toy import CONFIG, LostError, toy
 
 from sea_ray.artifacts import StageKey, Store
 from sea_ray.launch.deepspeed_worker import DeepSpeedWorker
 from sea_ray.tracking import NullTracker
-from sea_ray.training.config import ExecutionConfig, ModelConfig, TrainConfig
+from sea_ray.training.config import ExecutionConfig
 from sea_ray.training.engine import SoloWorker
 from sea_ray.training.loop import train
-from sea_ray.training.mixture import Mixture
-from sea_ray.training.model import new_model
-from sea_ray.training.sequences import SequenceSet, pack_corpus
 from sea_ray.training.state import TrainingStates
 
-STEPS, LOST = 20, 13
-CONFIG = TrainConfig(steps=STEPS, batch_sequences=12, sequence_tokens=16, learning_rate=3e-3, weight_decay=0.1, micro_batch=3)
+LOST = 13
 EVERY_5 = {"checkpoint_every_steps": 5, "device": "cpu"}
 STAGES = (0, 1, 2, 3)
-VOCAB = 4000  # 128,000 embedding values: above the size that ZeRO-3 leaves whole
 ARMS = {f"zero{stage}": {"zero_stage": stage} for stage in STAGES} | {
     "optimizer offloaded": {"zero_stage": 2, "offload": "optimizer"}, "all offloaded": {"zero_stage": 3, "offload": "all"},
     "activations computed again": {"zero_stage": 1, "activation_checkpointing": True}}
-
-
-class LostError(Exception):
-    pass
-
-
-class Recorded(Mixture):
-    """Keeps which samples were drawn; is lost at a step."""
-
-    def __init__(self, *arguments, lost=None):
-        super().__init__(*arguments)
-        self.drawn, self.lost = {}, lost
-
-    def batch(self, step, batch_size):
-        if step == self.lost:
-            raise LostError
-        self.drawn[step] = super().batch(step, batch_size)
-        return self.drawn[step]
-
-
-def toy(lost=None):
-    """Return a model, answers of very uneven length among what is only read, and their mixture."""
-    model = new_model(ModelConfig(d_model=32, num_layers=2, d_mlp=48, max_position=64), VOCAB, seed=3, eos_id=0)
-    generator = np.random.default_rng(0)
-    sources = {}
-    for name in ("th", "vi"):
-        packed = pack_corpus(generator.integers(0, 60, 400), 0, 16)
-        share_S1 = generator.random((packed.num_sequences, 1))
-        answers = packed.loss_mask_ST & (generator.random(packed.loss_mask_ST.shape) < share_S1)
-        sources[name] = SequenceSet(input_ids_ST=packed.input_ids_ST, segment_ids_ST=packed.segment_ids_ST, loss_mask_ST=answers)
-    sizes = {name: part.num_sequences for name, part in sources.items()}
-    return model, sources, Recorded(sizes, {"th": 0.3, "vi": 0.7}, 0, None, CONFIG.total_samples, lost=lost)
 
 
 def run(worker, place, lost=None):
