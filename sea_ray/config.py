@@ -263,13 +263,15 @@ class ExperimentConfig:
             raise ConfigError("neurons.detection.window_tokens", f"{longest} tokens exceed the model's context of "
                                                                  f"{self.model.shape.max_position}")
         annealing = self.training.annealing
-        workers = self.cluster.training.num_workers
+        execution = self.cluster.training
+        sizes = range(execution.min_workers or execution.num_workers, execution.num_workers + 1)
         for path, training in (("training.annealing", annealing or self.training.schedule),
                                ("training.schedule", self.training.schedule), ("neurons.training", self.neurons.training),
                                ("sft.broad", self.sft.broad), ("sft.high_quality", self.sft.high_quality)):
-            if training.batch_sequences % workers:
-                raise ConfigError(f"{path}.batch_sequences", f"{training.batch_sequences} can't be shared by {workers} workers; "
-                                                             "make it a multiple")
+            if training.batch_sequences < sizes[-1] or all(training.batch_sequences % size for size in sizes):
+                workers = f"{sizes[0]} to {sizes[-1]}" if len(sizes) > 1 else sizes[0]
+                raise ConfigError(f"{path}.batch_sequences", f"{training.batch_sequences} can't be shared evenly by {workers} "
+                                                             "workers; make it a multiple")
 
     def pretraining_weights(self) -> dict[str, float]:
         """Return language -> share of the base's training tokens."""

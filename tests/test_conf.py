@@ -122,7 +122,33 @@ def test_a_sweep_over_what_is_not_there_is_refused_before_anything_starts(overri
 def test_a_batch_that_the_workers_cannot_share_is_refused(path):
     error = refusal("experiment=demo", f"{path}.batch_sequences=9")
     assert error.path == f"{path}.batch_sequences"
-    assert "9 can't be shared by 2 workers; make it a multiple" in str(error)
+    assert "9 can't be shared evenly by 2 workers; make it a multiple" in str(error)
+
+
+def test_a_batch_must_fit_one_size_of_an_elastic_group_at_least():
+    elastic = ("cluster.training.num_workers=4", "cluster.training.min_workers=2")
+    assert compose_experiment(["experiment=demo", *elastic, "sft.broad.batch_sequences=9"]).sft.broad.batch_sequences == 9
+    error = refusal("experiment=demo", *elastic, "sft.broad.batch_sequences=13")
+    assert "13 can't be shared evenly by 2 to 4 workers" in str(error)
+    assert "sft.broad" in refusal("experiment=demo", *elastic, "sft.broad.batch_sequences=3").path
+
+
+@pytest.mark.parametrize(("values", "path", "says"), [
+    (["min_workers=3"], "min_workers", "3 is not in 0..num_workers=2"),
+    (["min_workers=1", "zero_stage=3"], "min_workers", "cannot go on with 1"),
+    (["offload=all"], "offload", "zero_stage=0 cannot offload 'all'"),
+    (["offload=optimizer", "zero_stage=0"], "offload", "choose stage 1, 2 or 3"),
+    (["keep_checkpoints=0"], "keep_checkpoints", "0 is below 1"),
+    (["checkpoint_every_steps=-1"], "checkpoint_every_steps", "-1 is below 0"),
+])
+def test_what_no_training_can_do_is_refused(values, path, says):
+    error = refusal("experiment=demo", *(f"cluster.training.{value}" for value in values))
+    assert error.path == f"cluster.training.{path}"
+    assert says in str(error)
+
+
+def test_the_best_values_need_looks_at_held_out_text():
+    assert refusal("experiment=demo", "sft.broad.keep=best").path == "sft.broad.keep"
 
 
 def test_text_of_ones_own_needs_its_folder():

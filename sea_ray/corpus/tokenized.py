@@ -141,6 +141,10 @@ def _read_group(group: _Group) -> Iterator[pyarrow.Table]:
     yield pyarrow.table([*names, texts], names=["language", "split", "text"])
 
 
+_AT_ONCE = 256
+"""Documents that are encoded at a time: as lists of Python's numbers, tokens take ten times the room of the text."""
+
+
 class _Encoder:
     """Turns batches of documents into batches of tokens."""
 
@@ -149,9 +153,12 @@ class _Encoder:
 
     def __call__(self, batch: pyarrow.Table) -> pyarrow.Table:
         texts = batch.column("text").to_pylist()
-        encodings = encode_texts(texts, self._tokenizer, self._eos_id)
-        lengths = np.cumsum([0, *map(len, encodings)])
-        tokens = pyarrow.LargeListArray.from_arrays(lengths, np.fromiter(chain.from_iterable(encodings), np.uint32, lengths[-1]))
+        lengths, parts = [0], []
+        for start in range(0, len(texts), _AT_ONCE):
+            encodings = encode_texts(texts[start : start + _AT_ONCE], self._tokenizer, self._eos_id)
+            lengths += map(len, encodings)
+            parts.append(np.fromiter(chain.from_iterable(encodings), np.uint32, sum(map(len, encodings))))
+        tokens = pyarrow.LargeListArray.from_arrays(np.cumsum(lengths), np.concatenate(parts))
         return pyarrow.table({"language": batch.column("language"), "split": batch.column("split"), "tokens": tokens,
                               "num_bytes": pyarrow.array([len(text.encode()) for text in texts], pyarrow.int64())})
 

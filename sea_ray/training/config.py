@@ -229,6 +229,9 @@ class ExecutionConfig:
             raise ConfigError("threads_per_worker", f"{self.threads_per_worker} is below 0")
         if not 0 <= self.min_workers <= self.num_workers:
             raise ConfigError("min_workers", f"{self.min_workers} is not in 0..num_workers={self.num_workers}")
+        if self.zero_stage == 3 and self.min_workers == 1:
+            raise ConfigError("min_workers", "zero_stage=3 shares parameters among workers and cannot go on with 1: choose 2 or "
+                                             "more, or another zero_stage")
         for name in ("log_every_steps", "keep_checkpoints"):
             if getattr(self, name) < 1:
                 raise ConfigError(name, f"{getattr(self, name)} is below 1")

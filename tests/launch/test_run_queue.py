@@ -1,0 +1,63 @@
+"""What the queue gives to a new group when the one before it did not say how its stage ended."""
+
+import asyncio
+import pickle
+
+import pytest
+
+from sea_ray.errors import MachineError
+from sea_ray.execution import Stage
+from sea_ray.launch.run_queue import RunQueue
+
+STAGE = Stage(kind="fake", name="fake/one", function="nothing:there", config={}, place="group")
+NAME = STAGE.key.fingerprint
+
+
+@pytest.fixture
+def queue():
+    return RunQueue(max_losses=2)
+
+
+def played(queue, *script):
+    """Submit the stage, let groups of these sizes ask for work one after the other, and return what all of them got."""
+    async def play():
+        outcome = asyncio.ensure_future(queue.submit(STAGE))
+        await asyncio.sleep(0)
+        given = []
+        for what in script:
+            if isinstance(what, int):
+                given.append(await queue.next(what))
+            elif what == "notice":
+                await queue.preempted(NAME)
+            else:
+                await queue.finished(NAME, None)
+            if outcome.done():
+                break
+        return given, await asyncio.wait_for(outcome, 1)
+
+    return asyncio.run(play())
+
+
+def test_a_stage_whose_group_was_lost_is_given_to_the_next_one_and_that_is_told(queue):
+    given, outcome = played(queue, 2, 2, "finished")
+    assert given == [STAGE, STAGE]
+    assert outcome is None
+    (event,) = asyncio.run(queue.drain())
+    assert event[:3] == ("fake/one", "", None)
+    assert "a new group of 2 workers goes on" in event[3]
+
+
+def test_more_losses_than_allowed_are_told_to_the_submitter(queue, monkeypatch):
+    monkeypatch.setattr("sea_ray.launch.run_queue.IDLE_S", 0.01)
+    given, outcome = played(queue, 2, 2, 2, 2)
+    assert given == [STAGE, STAGE, STAGE, "idle"]
+    error = pickle.loads(outcome)
+    assert isinstance(error, MachineError)
+    assert "fake/one: a process of the worker group died while it ran, 3 times" in str(error)
+
+
+def test_moves_after_a_notice_and_growing_are_no_losses(queue):
+    script = [2, *["notice", 2] * 5, 1, 2, 3, "finished"]  # from 2 to 1 a process was lost
+    given, outcome = played(queue, *script)
+    assert given == [STAGE] * 9
+    assert outcome is None
