@@ -187,8 +187,11 @@ class ClusterConfig:
     """Shards of a map stage."""
     stream_from_bytes: int = 2_000_000_000
     """Text in files of this size or more is read and refined all over the cluster by Ray Data; less, by one task per shard."""
+    worker_groups: int = 1
+    """Groups of training.num_workers that take trainings from one queue: on one machine one, on a cluster as many as trials of a
+    sweep are to train at the same time; all but the first start with the first sweep."""
     max_concurrent_trials: int = 2
-    """Trials of a sweep that wait for the worker group at one time."""
+    """Trials of a sweep that wait for a worker group at one time."""
     max_group_restarts: int = 20
     """How often a lost worker group is started again in a run; preemptions that were announced don't count."""
     max_stage_retries: int = 5
@@ -200,6 +203,11 @@ class ClusterConfig:
     training: ExecutionConfig = field(default_factory=ExecutionConfig)
     """Workers, engine, ZeRO stage, device."""
 
+    def __post_init__(self) -> None:
+        for name in ("worker_groups", "max_concurrent_trials"):
+            if getattr(self, name) < 1:
+                raise ConfigError(name, f"{getattr(self, name)} is below 1")
+
 
 @dataclass(frozen=True, kw_only=True)
 class StoreConfig:
@@ -207,6 +215,11 @@ class StoreConfig:
 
     url: str = "runs"
     """Local folder or fsspec URL (s3://bucket/path); a cluster of several nodes needs one that all of them reach."""
+
+    def __post_init__(self) -> None:
+        if "@" in self.url.partition("://")[2].partition("/")[0]:
+            raise ConfigError("url", "it holds a name or a key before the @, which would end in records and logs: take it out; "
+                                     "stores find theirs in the environment, in their own files or in the node's role")
 
 
 @dataclass(frozen=True, kw_only=True)

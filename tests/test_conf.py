@@ -147,6 +147,13 @@ def test_what_no_training_can_do_is_refused(values, path, says):
     assert says in str(error)
 
 
+def test_a_store_with_a_key_in_its_address_is_refused():
+    error = refusal("experiment=demo", "store.url=s3://name:key@bucket/runs")
+    assert error.path == "store.url"
+    assert "key@bucket" not in str(error)
+    assert compose_experiment(["experiment=demo", "store.url=s3://bucket/a@b"]).store.url == "s3://bucket/a@b"
+
+
 def test_the_best_values_need_looks_at_held_out_text():
     assert refusal("experiment=demo", "sft.broad.keep=best").path == "sft.broad.keep"
 

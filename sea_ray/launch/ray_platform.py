@@ -101,8 +101,10 @@ class RayPlatform:
         if not self.store.is_shared and len(nodes) > 1:
             raise MachineError(f"store.url={self.store.url!r} is a local folder but the cluster has {len(nodes)} nodes, which "
                                "would not see each other's results; name a shared store (s3://..., gs://...)")
-        self._queue = open_queue(self._queue_name, self.config.max_stage_retries)
-        self._group = WorkerGroup(self._queue_name, self.store.url, self.config, str(self._scratch / "train"))
+        numbers = range(self.config.worker_groups)
+        self._queue = open_queue(self._queue_name, len(numbers), self.config.max_stage_retries)
+        self._groups = [WorkerGroup(number, self._queue_name, self.store.url, self.config, str(self._scratch / "train"))
+                        for number in numbers]
         self._drainer = threading.Thread(target=self._drain, daemon=True, name="figures")
         self._drainer.start()
         self._stack.callback(self._close)
@@ -142,13 +144,13 @@ class RayPlatform:
         self._start()
         try:
             if stage.place == "group":
-                self._group.start()
+                self._groups[0].start()
                 run_in_group(stage, self.store, self._queue_name)
                 artifact = self.store.find(stage.key)
                 assert artifact is not None
             else:
                 if not stage.parents and self._trains:
-                    self._group.start()  # trainings follow on a corpus: let their processes come up meanwhile
+                    self._groups[0].start()  # trainings follow on a corpus: let their processes come up meanwhile
                 artifact = run_as_tasks(stage, self.store, self._queue_name, num_cpus=self.config.cpus_per_task,
                                         threads=self.config.training.threads_per_worker)
         except ray.exceptions.RayTaskError as error:
@@ -177,9 +179,10 @@ class RayPlatform:
         """Run one stage per point as Ray Tune trials; a failed trial is reported, it never sinks the sweep."""
         if any(self.store.find(stage.key) is None for _, stage in trials):
             self._start()
-            self._group.start()
+            for group in self._groups:
+                group.start()
         done = run_sweep(name, trials, self.store, self._queue_name, str(self._scratch),
-                         max_concurrent=self.config.max_concurrent_trials)
+                         max_concurrent=max(self.config.max_concurrent_trials, self.config.worker_groups))
         for trial, (_, stage) in zip(done, trials, strict=True):
             if trial.artifact is not None and not trial.reused:
                 self._finish(stage, trial.artifact)
@@ -199,7 +202,9 @@ class RayPlatform:
 
     def _close(self) -> None:
         with contextlib.suppress(ray.exceptions.RayError):
-            self._group.stop(self._queue)
+            ray.get(self._queue.close.remote("the run is stopping"))
+        for group in self._groups:
+            group.join()
         with contextlib.suppress(ray.exceptions.RayError):
             self._drain_once()
         self._draining.set()

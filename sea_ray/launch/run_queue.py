@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+from dataclasses import dataclass
 from typing import Any
 
 import ray
@@ -22,19 +23,26 @@ IDLE_S = 20.0
 """After this long without work the ranks are sent round the loop once, so that no collective waits for ever."""
 
 
-class RunQueue:
-    """Async actor: submitters wait for an outcome, rank 0 waits for work, the driver drains events."""
+@dataclass
+class _Group:
+    """What the queue knows of a worker group."""
 
-    def __init__(self, max_losses: int) -> None:
-        """Args: max_losses: how often one stage may lose its processes and go on."""
+    num_workers: int = 0
+    running: str = ""
+
+
+class RunQueue:
+    """Async actor: submitters wait for an outcome, the rank 0 of each group waits for work, the driver drains events."""
+
+    def __init__(self, num_groups: int, max_losses: int) -> None:
+        """Args: num_groups: worker groups that ask for work; max_losses: how often one stage may lose its processes and go on."""
+        self._groups = {number: _Group() for number in range(num_groups)}
         self._max_losses, self._losses, self._preempted = max_losses, dict[str, int](), set[str]()
-        self._num_workers = 0
         self._waiting: asyncio.Queue[str] = asyncio.Queue()
         self._stages: dict[str, Stage] = {}
         self._outcomes: dict[str, asyncio.Future[bytes | None]] = {}
         self._events: list[Event] = []
         self._closed: str | None = None
-        self._running = ""
 
     async def submit(self, stage: Stage) -> bytes | None:
         """Queue a stage and wait for it; a second submitter of the same fingerprint waits for the same run.
@@ -54,18 +62,23 @@ class RunQueue:
             self._outcomes.pop(name, None)  # a failed stage may be tried again
         return outcome
 
-    async def next(self, num_workers: int) -> Stage | str:
-        """Return the next stage, "idle" when there is none for a while, or "stop".
+    async def next(self, number: int, num_workers: int) -> Stage | str:
+        """Return the next stage for a group, "idle" when there is none for a while, or "stop".
 
-        Rank 0 asks again only after it has told how the last stage ended. If it has not, this is a new group: it goes on with
-        the same stage from its newest saved state. If the group was neither moved by a preemption nor grew, a process was
+        Rank 0 asks again only after it has told how the last stage ended. If it has not, its group was started anew: it goes on
+        with the same stage from its newest saved state. If the group was neither moved by a preemption nor grew, a process was
         lost; `max_losses` losses of one stage are made up for.
+
+        Args:
+            number: of the group.
+            num_workers: it has now.
         """
         if self._closed is not None:
             return "stop"
-        grew, self._num_workers = num_workers > self._num_workers, num_workers
-        if self._running:
-            name, stage = self._running, self._stages[self._running]
+        group = self._groups[number]
+        grew, group.num_workers = num_workers > group.num_workers, num_workers
+        if group.running:
+            name, stage = group.running, self._stages[group.running]
             if not grew and name not in self._preempted:
                 self._losses[name] = self._losses.get(name, 0) + 1
             self._preempted.discard(name)
@@ -81,8 +94,9 @@ class RunQueue:
         except TimeoutError:
             return "idle"
         if not name:
+            await self._waiting.put("")  # for the other groups
             return "stop"
-        self._running = name
+        group.running = name
         return self._stages[name]
 
     async def preempted(self, name: str) -> None:
@@ -91,11 +105,20 @@ class RunQueue:
 
     async def finished(self, name: str, error: bytes | None) -> None:
         """Record how a stage ended; the first word counts."""
-        if name == self._running:
-            self._running = ""
+        for group in self._groups.values():
+            if group.running == name:
+                group.running = ""
         future = self._outcomes.get(name)
         if future is not None and not future.done():
             future.set_result(error)
+
+    async def leave(self, number: int, reason: str) -> None:
+        """Record that a group has ended for good: its stage ends with `reason`, and with the last group all that waits."""
+        group = self._groups.pop(number)
+        if group.running:
+            await self.finished(group.running, pickle.dumps(RuntimeError(reason)))
+        if not self._groups and self._closed is None:
+            await self.close(reason)
 
     async def close(self, reason: str) -> None:
         """Send the ranks home and end whatever still waits with `reason`."""
@@ -115,9 +138,10 @@ class RunQueue:
         return events
 
 
-def open_queue(name: str, max_losses: int) -> Any:
+def open_queue(name: str, num_groups: int, max_losses: int) -> Any:
     """Start the actor under a name that tasks, trials and workers of this cluster find."""
-    return ray.remote(num_cpus=0, max_concurrency=1000)(RunQueue).options(name=name, namespace=NAMESPACE).remote(max_losses)
+    actor = ray.remote(num_cpus=0, max_concurrency=1000)(RunQueue).options(name=name, namespace=NAMESPACE)
+    return actor.remote(num_groups, max_losses)
 
 
 def find_queue(name: str) -> Any:

@@ -33,7 +33,8 @@ def work(settings: dict[str, Any]) -> None:
     waits for Ray to move the group, so that no work is done that would be lost.
 
     Args:
-        settings: `queue` (name of the actor), `store` (URL), `execution` (ExecutionConfig).
+        settings: `queue` (name of the actor), `group` (this group's number), `store` (URL), `execution`
+            (ExecutionConfig).
     """
     import torch
 
@@ -45,7 +46,7 @@ def work(settings: dict[str, Any]) -> None:
     worker = DeepSpeedWorker(settings["execution"], _preemption_notice().is_set)
     store = Store(settings["store"])
     while True:
-        stage: Stage | str = worker.broadcast(ray.get(queue.next.remote(worker.world_size)) if worker.rank == 0 else "")
+        stage: Stage | str = worker.broadcast(ray.get(queue.next.remote(settings["group"], worker.world_size)) if worker.rank == 0 else "")
         if stage == "stop":
             return
         if isinstance(stage, str):
@@ -109,9 +110,11 @@ def _pickled(error: Exception) -> bytes:
 class WorkerGroup:
     """Runs `TorchTrainer.fit` in a thread of the driver for as long as there is work."""
 
-    def __init__(self, queue_name: str, store_url: str, config: ClusterConfig, scratch: str) -> None:
-        """Args: queue_name: the run queue; store_url: where stages commit; config: workers; scratch: for Train's own files."""
-        self._arguments = (queue_name, store_url, config, scratch)
+    def __init__(self, number: int, queue_name: str, store_url: str, config: ClusterConfig, scratch: str) -> None:
+        """Args: number: of this group; queue_name: the run queue; store_url: where stages commit; config: workers; scratch: for
+        Train's own files.
+        """
+        self._number, self._arguments = number, (queue_name, store_url, config, scratch)
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
 
@@ -134,24 +137,23 @@ class WorkerGroup:
 
             TorchTrainer(
                 work,
-                train_loop_config={"queue": queue_name, "store": store_url, "execution": execution},
+                train_loop_config={"queue": queue_name, "group": self._number, "store": store_url, "execution": execution},
                 torch_config=TorchConfig(backend="nccl" if execution.device == "cuda" else "gloo"),
                 scaling_config=ScalingConfig(
                     num_workers=(execution.min_workers, execution.num_workers) if execution.min_workers
                     else execution.num_workers, use_gpu=execution.device == "cuda",
                     resources_per_worker={"CPU": config.cpus_per_worker}),
-                run_config=RunConfig(name=f"group-{queue_name}", storage_path=scratch,
+                run_config=RunConfig(name=f"group-{self._number}-{queue_name}", storage_path=scratch,
                                      failure_config=FailureConfig(max_failures=config.max_group_restarts)),
             ).fit()
         except Exception as error:  # reported to every waiting stage, which raises it in the foreground
             reason = f"the worker group ended: {type(error).__name__}: {error}"
         if ray.is_initialized():
-            ray.get(queue.close.remote(reason))
+            ray.get(queue.leave.remote(self._number, reason))
 
-    def stop(self, queue: Any) -> None:
-        """Send the ranks home and wait for the group to end, 20 s at most."""
+    def join(self) -> None:
+        """Wait for a group whose ranks were sent home, 20 s at most."""
         if self._thread is not None:
-            ray.get(queue.close.remote("the run is stopping"))
             self._thread.join(timeout=20)
 
 

@@ -143,8 +143,8 @@ class _Run:
             with prepared(self._model, self._worker):
                 engine = self._worker.engine(self._model, self._parameters, self._config)
                 if saved is not None and self._progress.updates:
-                    first = self._mixture.batch(resumed_step, self._config.batch_sequences)[:1]
-                    engine.load_moments(saved.read, self._progress.updates, collate(self._sources, first, self._worker.device))
+                    some = [(next(iter(self._sources)), 0)]
+                    engine.load_moments(saved.read, self._progress.updates, collate(self._sources, some, self._worker.device))
                 setup_seconds = time.perf_counter() - self._called
                 self._steps(engine)
                 self._progress = replace(self._progress, engine=engine.describe(), gradient_and_state_bytes=engine.state_bytes())

@@ -75,7 +75,6 @@ class LocalCluster:
         processes = [process for node in self._nodes
                      for process in (*psutil.Process(node.pid).children(recursive=True), psutil.Process(node.pid))]
         for process in processes:
-            process.terminate()
-        for process in psutil.wait_procs(processes, timeout=20)[1]:
             process.kill()
+        psutil.wait_procs(processes, timeout=20)
         shutil.rmtree(self.scratch, ignore_errors=True)

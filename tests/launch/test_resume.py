@@ -136,6 +136,7 @@ each_arm = pytest.mark.parametrize("arm", ARMS)
 
 
 def agree(found, expected, first=0):
+    """Check losses, and that each step from the first on took the same samples, once."""
     assert found["losses"] == pytest.approx(expected["losses"], rel=1e-4)
     assert found["drawn"] == {step: samples for step, samples in expected["drawn"].items() if step >= first}
 

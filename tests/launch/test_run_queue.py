@@ -1,6 +1,7 @@
 """What the queue gives to a new group when the one before it did not say how its stage ended."""
 
 import asyncio
+import dataclasses
 import pickle
 
 import pytest
@@ -15,7 +16,7 @@ NAME = STAGE.key.fingerprint
 
 @pytest.fixture
 def queue():
-    return RunQueue(max_losses=2)
+    return RunQueue(num_groups=1, max_losses=2)
 
 
 def played(queue, *script):
@@ -26,7 +27,7 @@ def played(queue, *script):
         given = []
         for what in script:
             if isinstance(what, int):
-                given.append(await queue.next(what))
+                given.append(await queue.next(0, what))
             elif what == "notice":
                 await queue.preempted(NAME)
             else:
@@ -61,3 +62,35 @@ def test_moves_after_a_notice_and_growing_are_no_losses(queue):
     given, outcome = played(queue, *script)
     assert given == [STAGE] * 9
     assert outcome is None
+
+
+def test_groups_share_the_work_and_one_that_ends_takes_only_its_own_stage_with_it():
+    queue = RunQueue(num_groups=2, max_losses=0)
+    stages = [dataclasses.replace(STAGE, config={"number": number}) for number in range(3)]
+
+    async def play():
+        outcomes = [asyncio.ensure_future(queue.submit(stage)) for stage in stages]
+        await asyncio.sleep(0)
+        assert [await queue.next(1, 2), await queue.next(0, 2)] == stages[:2]
+        await queue.leave(1, "the worker group ended: too often")
+        assert "too often" in str(pickle.loads(await outcomes[0]))
+        await queue.finished(stages[1].key.fingerprint, None)
+        assert await outcomes[1] is None
+        assert await queue.next(0, 2) == stages[2]
+        await queue.leave(0, "the worker group ended: so did this one")
+        assert "so did this" in str(pickle.loads(await outcomes[2]))
+        assert "so did this" in str(pickle.loads(await queue.submit(STAGE)))
+
+    asyncio.run(play())
+
+
+def test_all_groups_are_sent_home():
+    queue = RunQueue(num_groups=2, max_losses=0)
+
+    async def play():
+        waiting = [asyncio.ensure_future(queue.next(number, 2)) for number in (0, 1)]
+        await asyncio.sleep(0)
+        await queue.close("the run is stopping")
+        assert await asyncio.wait_for(asyncio.gather(*waiting), 2) == ["stop", "stop"]
+
+    asyncio.run(play())
