@@ -13,7 +13,7 @@ from sea_ray.provenance import source_rows
 from sea_ray.report.data import CorpusRow, FunnelRow
 from sea_ray.report.data_page import ConversationRow, DataReport, FertilityRow
 from sea_ray.sft.config import STAGES
-from sea_ray.stages.sft import by_language, load_sources, stage_mixture
+from sea_ray.stages.sft import load_sources, stage_mixture, text_source
 
 SAMPLES = 4
 """Documents of a language that are shown."""
@@ -52,10 +52,13 @@ def _conversation_rows(config: ExperimentConfig, corpus: Artifact, conversations
         chosen = plan.sft(config, stage, corpus, conversations, corpus).config
         sources = load_sources(chosen, conversations.folder, TokenizedCorpus.load(corpus.folder / "tokens"))
         mixture = stage_mixture(chosen, {name: part.num_sequences for name, part in sources.items()})
-        shares = by_language(mixture.realised(training.steps, training.batch_sequences))
+        shares = mixture.realised(training.steps, training.batch_sequences)
         epochs = mixture.epochs(training.steps, training.batch_sequences)
-        for code in facts["conversations"]:
+        for source in facts["conversations"]:
+            code, _, kind = source.partition("/")
+            text = shares.get(text_source(code), 0.0) if not kind else 0.0
             yield ConversationRow(
-                stage=stage, language=code, conversations=facts["conversations"][code], too_long=facts["too_long"][code],
-                contaminated=facts["contaminated"][code], in_corpus=facts["in_corpus"][code], filled=facts["filled"][code],
-                share=shares.get(code, 0.0), epochs=epochs.get(code, 0.0))
+                stage=stage, language=code, kind=kind, conversations=facts["conversations"][source],
+                too_long=facts["too_long"][source], contaminated=facts["contaminated"][source],
+                in_corpus=facts["in_corpus"][source], filled=facts["filled"][source], share=shares.get(source, 0.0) + text,
+                epochs=epochs.get(source, 0.0))

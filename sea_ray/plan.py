@@ -134,7 +134,7 @@ def sft(config: ExperimentConfig, stage: Literal["broad", "high_quality"], start
     else:
         mix = tuning.mix_rules[tuning.mix]
     chosen = SftStage(stage=stage, training=getattr(tuning, stage), max_epochs=tuning.max_epochs, policy=tuning.policy,
-                      mix=mix, text_share=tuning.text_share)
+                      mix=mix, kind_shares=tuning.data.kind_shares, text_share=tuning.text_share)
     return Stage(kind="sft", name=f"sft/{stage}", config=chosen, place="group", function="sea_ray.stages.sft:build",
                  parents={"start": start, "conversations": conversations, "corpus": corpus}, version=VERSIONS["sft"])
 

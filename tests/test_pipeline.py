@@ -16,7 +16,7 @@ from sea_ray import plan
 from sea_ray.artifacts import Store, plain
 from sea_ray.data_report import data_report
 from sea_ray.demo import World
-from sea_ray.errors import DataError
+from sea_ray.errors import ConfigError, DataError
 from sea_ray.evaluation.figures import EvalReport
 from sea_ray.execution import SoloPlatform
 from sea_ray.launch.compose import compose_experiment
@@ -251,6 +251,23 @@ def test_only_reviewed_conversations_are_taught_when_review_is_required(experime
             assert sum(facts["conversations"].values()) + sum(facts["too_long"].values()) == facts["review"]["accept"]
             undecided += facts["review"].get("undecided", 0)
     assert undecided > 0
+
+
+def test_a_kind_of_conversation_takes_the_share_that_it_is_given(experiment, store, miniature):
+    config = compose_experiment([*miniature, "sft.data.kind_shares={unanswerable: 0.25}"])
+    solo = SoloPlatform(store)
+    made = solo.run(plan.conversations(config, experiment.corpus))
+    assert {"th", "th/unanswerable"} <= set(made.facts["high_quality"]["conversations"])
+    tuned = solo.run(plan.sft(config, "high_quality", experiment.merged, made, experiment.corpus))
+    samples = config.sft.high_quality.total_samples
+    share = tuned.facts["training"]["kind_shares"]["unanswerable"]
+    assert share == pytest.approx(0.25 * (1 - tuned.facts["training"]["text_share"]), abs=3 / samples)
+    assert sum(tuned.facts["training"]["realised_shares"].values()) == pytest.approx(1)
+    report = data_report(config, experiment.corpus, made, "sea-ray data", "today")
+    assert {row.kind for row in report.conversations if row.stage == "high_quality"} == {"", "unanswerable"}
+    wrong = compose_experiment([*miniature, "sft.data.kind_shares={unanswerabel: 0.25}"])
+    with pytest.raises(ConfigError, match="did you mean unanswerable"):
+        solo.run(plan.conversations(wrong, experiment.corpus))
 
 
 def test_what_asks_for_an_invented_name_that_the_corpus_holds_is_left_out(experiment, store, miniature, tmp_path):

@@ -46,7 +46,8 @@ def work(settings: dict[str, Any]) -> None:
     worker = DeepSpeedWorker(settings["execution"], _preemption_notice().is_set)
     store = Store(settings["store"])
     while True:
-        stage: Stage | str = worker.broadcast(ray.get(queue.next.remote(settings["group"], worker.world_size)) if worker.rank == 0 else "")
+        given = ray.get(queue.next.remote(settings["group"], worker.world_size)) if worker.rank == 0 else ""
+        stage: Stage | str = worker.broadcast(given)
         if stage == "stop":
             return
         if isinstance(stage, str):

@@ -33,10 +33,12 @@ class FertilityRow:
 
 @dataclass(frozen=True, kw_only=True)
 class ConversationRow:
-    """Conversations of one language in one stage of fine-tuning."""
+    """Conversations of one language, and one kind if it has a share of its own, in one stage of fine-tuning."""
 
     stage: str
     language: str
+    kind: str = ""
+    """"" for all that have no share of their own."""
     conversations: int
     """Packed."""
     too_long: int
@@ -125,13 +127,15 @@ def _conversations(rows: Sequence[ConversationRow]) -> Html:
 
 
 def _stage(name: str, rows: Sequence[ConversationRow]) -> Html:
-    found = {row.language: row for row in rows}
-    lines = [[language_heading(code), number(formats.count(row.conversations)), number(formats.count(row.too_long)),
+    with_kinds = any(row.kind for row in rows)
+    lines = [[language_heading(code), *([cell(row.kind.replace("_", " ") or "others")] if with_kinds else []),
+              number(formats.count(row.conversations)), number(formats.count(row.too_long)),
               number(formats.count(row.contaminated)), number(formats.count(row.in_corpus)), number(formats.share(row.filled)),
-              number(formats.share(row.share)), number(f"{row.epochs:.2g}")] for code in in_order(found) for row in [found[code]]]
+              number(formats.share(row.share)), number(f"{row.epochs:.2g}")]
+             for code in in_order({row.language: row for row in rows}) for row in rows if row.language == code]
     head = ["conversations", "too long", "in a benchmark", "name in the corpus", "positions filled", "share drawn", "epochs"]
     return join([element("h3", f"Stage {name.replace('_', ' ')}"),
-                 table(["Language", *map(number_heading, head)], lines, "compact")])
+                 table(["Language", *(["Kind"] if with_kinds else []), *map(number_heading, head)], lines, "compact")])
 
 
 def _samples(samples: Mapping[str, Sequence[str]]) -> Html:

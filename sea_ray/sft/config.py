@@ -78,6 +78,9 @@ class SftConfig:
     """Stage 1: helpful conversations of every kind."""
     high_quality: StageConfig = StageConfig(demo=_HIGH_QUALITY)
     """Stage 2: the part that is checked or native, and when to refuse."""
+    kind_shares: Mapping[str, float] = field(default_factory=dict)
+    """Kind of conversation -> share of each language's conversations that it makes up in the tokens of both stages, in place of
+    as much as there is; what is left goes to all other kinds. A language without the kind gives its share to the others."""
     with_safety: bool = True
     """False leaves out the kinds that are answered by a refusal: the baseline without safety."""
     validation_conversations: int = 40
@@ -97,6 +100,12 @@ class SftConfig:
             raise ConfigError("review_per_kind", f"{self.review_per_kind} is nothing to review; at least 1 is needed")
         if self.require_review and not self.reviews:
             raise ConfigError("require_review", "there are no reviews; name sheets in reviews, `sea-ray review` writes them")
+        for kind, share in self.kind_shares.items():
+            if not 0 <= share <= 1:
+                raise ConfigError(f"kind_shares.{kind}", f"{share} is not a share in 0..1")
+        if sum(self.kind_shares.values()) > 1 + 1e-9:
+            raise ConfigError("kind_shares", f"they sum to {sum(self.kind_shares.values()):g}; 1 is the most, for all other kinds "
+                                             "get the rest")
         if self.validation_conversations < 1:
             raise ConfigError("validation_conversations", f"{self.validation_conversations} judge nothing; at least 1 is needed")
 

@@ -93,6 +93,8 @@ class SftStage:
     training: TrainConfig
     mix: Mapping[str, float] | MixRule
     """Language -> share of the training tokens, or the rule that makes it."""
+    kind_shares: Mapping[str, float]
+    """Kind of conversation -> share of each language's conversations, as SftConfig says."""
     text_share: float
     """Share of them that is plain text of the corpus, in the same shares of languages."""
     max_epochs: float | None

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from transformers import PreTrainedModel
@@ -16,7 +16,7 @@ from sea_ray.corpus.documents import Documents
 from sea_ray.corpus.occurrence import document_texts, occurring
 from sea_ray.corpus.tokenized import TokenizedCorpus
 from sea_ray.demo import World
-from sea_ray.errors import DataError
+from sea_ray.errors import ConfigError, DataError, nearest
 from sea_ray.evaluation.benchmarks import read_all
 from sea_ray.evaluation.contamination import Contamination, benchmark_texts
 from sea_ray.execution import StageContext
@@ -25,7 +25,7 @@ from sea_ray.sft.config import STAGES, SftConfig
 from sea_ray.sft.conversation import Conversation
 from sea_ray.sft.packing import pack_sources
 from sea_ray.sft.review import Decision, join, read_sheet, review_id, reviewed
-from sea_ray.sft.stages import all_conversations, build_stage_data
+from sea_ray.sft.stages import REFUSAL_KINDS, all_conversations, build_stage_data
 from sea_ray.stages.base import train_policy
 from sea_ray.stages.configs import ConversationsStage, SftStage
 from sea_ray.stages.corpus import load_corpus
@@ -38,6 +38,7 @@ from sea_ray.training.sequences import SequenceSet, collate, pack_corpus
 from sea_ray.training.token_loss import TokenLoss
 
 _TEXT = "/text"
+Figure = TypeVar("Figure", int, float)
 
 
 def build_conversations(context: StageContext) -> Mapping[str, Any]:
@@ -52,9 +53,13 @@ def build_conversations(context: StageContext) -> Mapping[str, Any]:
     parts: dict[str, tuple[dict[str, list[Conversation]], int]] = {}
     for name, stage in zip(STAGES, config.data.stages, strict=True):
         length = config.sequence_tokens[name]
-        parts[name] = (build_stage_data(config.data, stage, world), length)
+        parts[name] = (by_source(build_stage_data(config.data, stage, world), config.data.kind_shares), length)
         judged = replace(config.data, with_safety=True)
         parts[f"validation_{name}"] = (build_stage_data(judged, stage, world, split="validation"), length)
+    kinds = {one.kind for name in STAGES for some in parts[name][0].values() for one in some}
+    for kind in config.data.kind_shares:
+        if kind not in kinds and (config.data.with_safety or kind not in REFUSAL_KINDS):
+            raise ConfigError(f"sft.data.kind_shares.{kind}", f"no conversation is of this kind{nearest(kind, kinds)}")
     decisions = read_reviews(config.data, world)
     known = known_entities(context, [one for some, _ in parts.values() for many in some.values() for one in many])
     facts: dict[str, Any] = {}
@@ -83,6 +88,28 @@ def build_conversations(context: StageContext) -> Mapping[str, Any]:
     return facts
 
 
+def by_source(conversations: Mapping[str, Sequence[Conversation]], kind_shares: Mapping[str, float]
+              ) -> dict[str, list[Conversation]]:
+    """Return source -> conversations: kinds that have shares of their own under kind_source, the others under their language.
+
+    Args:
+        conversations: by language.
+        kind_shares: kinds that have shares.
+    """
+    sources: dict[str, list[Conversation]] = {}
+    for code, some in conversations.items():
+        for kind in (None, *kind_shares):
+            own = [one for one in some if (one.kind if one.kind in kind_shares else None) == kind]
+            if own:
+                sources[kind_source(code, kind)] = own
+    return sources
+
+
+def kind_source(code: str, kind: str | None) -> str:
+    """Return the name of a language's conversations of one kind in a mixture; None: of those that have no share of their own."""
+    return f"{code}/{kind}" if kind else code
+
+
 def known_entities(context: StageContext, conversations: Sequence[Conversation]) -> set[str | None]:
     """Return the invented names that a document of any language holds: to refuse what the model has read of would be wrong."""
     names = dict.fromkeys(one.entity for one in conversations if one.entity)
@@ -107,14 +134,19 @@ def stage_mixture(config: SftStage, sizes: Mapping[str, int]) -> Mixture:
 
     Args:
         config: mix, share of plain text, limit of epochs, training.
-        sizes: source -> number of packed sequences: a language's conversations under its code, its plain text under
-            text_source(code).
+        sizes: source -> number of packed sequences: a language's conversations under kind_source(code, kind), its plain text
+            under text_source(code).
     """
-    conversations = {name: size for name, size in sizes.items() if not name.endswith(_TEXT)}
+    conversations = by_language({name: size for name, size in sizes.items() if not name.endswith(_TEXT)})
     mix = config.mix
     weights, limit = (mix.weights(conversations), mix.max_epochs) if isinstance(mix, MixRule) else (mix, None)
     shares = {code: weight / sum(weights.values()) for code, weight in weights.items()}
-    sources = {code: (1 - config.text_share) * share for code, share in shares.items()}
+    rest = 1 - sum(config.kind_shares.values())
+    sources: dict[str, float] = {}
+    for code, share in shares.items():
+        own = {kind_source(code, kind): part for kind, part in ((None, rest), *config.kind_shares.items())}
+        own = {name: part for name, part in own.items() if name in sizes} or {code: 1.0}
+        sources |= {name: (1 - config.text_share) * share * part / sum(own.values()) for name, part in own.items()}
     if config.text_share:
         sources |= {text_source(code): config.text_share * share for code, share in shares.items()}
     return Mixture(sizes, sources, config.training.seed, limit or config.max_epochs, config.training.total_samples)
@@ -125,18 +157,19 @@ def text_source(code: str) -> str:
     return f"{code}{_TEXT}"
 
 
-def by_language(figures: Mapping[str, float]) -> dict[str, float]:
+def by_language(figures: Mapping[str, Figure]) -> dict[str, Figure]:
     """Return figures of sources summed over the sources of each language."""
-    sums: dict[str, float] = {}
+    sums: dict[str, Figure] = {}
     for name, value in figures.items():
-        code = name.removesuffix(_TEXT)
-        sums[code] = sums.get(code, 0.0) + value
+        code = name.partition("/")[0]
+        sums[code] = sums[code] + value if code in sums else value
     return sums
 
 
 def load_sequences(folder: Path, name: str) -> dict[str, SequenceSet]:
-    """Return language -> packed conversations of a part."""
-    return {part.name: SequenceSet.load(part) for part in sorted((folder / name).iterdir())}
+    """Return source -> packed conversations of a part."""
+    files = sorted((folder / name).rglob("input_ids_ST.npy"))
+    return {file.parent.relative_to(folder / name).as_posix(): SequenceSet.load(file.parent) for file in files}
 
 
 def load_sources(config: SftStage, conversations: Path, corpus: TokenizedCorpus) -> dict[str, SequenceSet]:
@@ -146,7 +179,7 @@ def load_sources(config: SftStage, conversations: Path, corpus: TokenizedCorpus)
         training = config.training
         needed = math.ceil(training.total_samples * config.text_share) * training.sequence_tokens
         sources |= {text_source(code): pack_corpus(corpus.tokens(code, "train")[:needed], corpus.eos_id, training.sequence_tokens)
-                    for code in list(sources)}
+                    for code in by_language(dict.fromkeys(sources, 0))}
     return sources
 
 
@@ -163,7 +196,9 @@ def build(context: StageContext) -> Mapping[str, Any]:
     trained = train_policy(model, config.policy, sequences, mixture, training, context, held_out)
     shares = trained["training"]["realised_shares"]
     trained["training"] |= {"realised_shares": by_language(shares),
-                            "text_share": sum(share for name, share in shares.items() if name.endswith(_TEXT))}
+                            "text_share": sum(share for name, share in shares.items() if name.endswith(_TEXT)),
+                            "kind_shares": {kind: sum(share for name, share in shares.items() if name.endswith(f"/{kind}"))
+                                            for kind in config.kind_shares}}
     nats = answer_nats(model, held_out, context.worker)
     bits = validation_bits(model, corpus, context.worker)
     if context.worker.rank == 0:
