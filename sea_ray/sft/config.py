@@ -104,7 +104,7 @@ class SftConfig:
             if not 0 <= share <= 1:
                 raise ConfigError(f"kind_shares.{kind}", f"{share} is not a share in 0..1")
         if sum(self.kind_shares.values()) > 1 + 1e-9:
-            raise ConfigError("kind_shares", f"they sum to {sum(self.kind_shares.values()):g}; 1 is the most, for all other kinds "
+            raise ConfigError("kind_shares", f"they sum to {sum(self.kind_shares.values()):g}; 1 is the most, as other kinds "
                                              "get the rest")
         if self.validation_conversations < 1:
             raise ConfigError("validation_conversations", f"{self.validation_conversations} judge nothing; at least 1 is needed")
