@@ -20,7 +20,8 @@ from sea_ray.training.loop import train
 pytestmark = pytest.mark.ray
 
 HERE = Path(__file__).parent
-STEPS, SECONDS = 60, 0.2
+STEPS, SECONDS = 90, 0.2
+NOTICE_S = 25
 
 
 @pytest.fixture
@@ -121,11 +122,13 @@ def test_a_node_that_is_killed_costs_one_interval_at_most_and_the_other_goes_on_
 
 
 def test_a_node_that_gives_notice_costs_no_step(cluster, training, diary, alone):
-    driver, _ = training
+    driver, node = training
     (other,) = [node["node_id"] for node in nodes(cluster) if not node["is_head_node"]]
     drained = cluster.ray("drain-node", "--address", cluster.address, "--node-id", other, "--reason",
-                          "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot", "--deadline-remaining-seconds", "12")
+                          "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot", "--deadline-remaining-seconds", str(NOTICE_S))
     assert drained.returncode == 0, drained.stderr
+    time.sleep(NOTICE_S)
+    cluster.kill(node)
     notes, steps, workers = ended(driver, diary, alone)
     assert steps == list(range(STEPS))
     assert workers == {1, 2}
