@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from sea_ray.artifacts import Artifact, StageKey, Store, Unfinished
 from sea_ray.errors import SeaRayError
+from sea_ray.leases import once
 from sea_ray.streams import Streams, in_process
 from sea_ray.tracking import NullTracker, Tracker
 
@@ -220,7 +221,7 @@ class SoloPlatform:
 
     def run(self, stage: Stage) -> Artifact:
         """Return the stage's result, reused if it is finished."""
-        return self.store.find(stage.key) or run_stage(stage, self.store, self._worker, self.tracker)
+        return once(self.store, stage.key, lambda: run_stage(stage, self.store, self._worker, self.tracker))
 
     def sweep(self, name: str, trials: Sequence[tuple[Mapping[str, Any], Stage]]) -> list[Trial]:
         """Run the trials in order."""

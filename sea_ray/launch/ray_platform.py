@@ -23,6 +23,7 @@ from sea_ray.launch.run_queue import open_queue
 from sea_ray.launch.sweep import run_in_group, run_sweep
 from sea_ray.launch.tasks import run_as_tasks
 from sea_ray.launch.worker_group import WorkerGroup
+from sea_ray.leases import once
 from sea_ray.tracking import Tracker
 
 
@@ -132,22 +133,20 @@ class RayPlatform:
                 return  # the cluster is gone; the foreground raises the reason
 
     def run(self, stage: Stage) -> Artifact:
-        """Return the stage's result, reused if it is finished.
+        """Return the stage's result, reused if it is finished; waits for another submitter that computes it.
 
         Raises:
             SeaRayError: what the stage raised on purpose.
             MachineError: its process was lost more often than the limit.
         """
-        found = self.store.find(stage.key)
-        if found is not None:
-            return found
+        return once(self.store, stage.key, lambda: self._compute(stage))
+
+    def _compute(self, stage: Stage) -> Artifact:
         self._start()
         try:
             if stage.place == "group":
                 self._groups[0].start()
-                run_in_group(stage, self.store, self._queue_name)
-                artifact = self.store.find(stage.key)
-                assert artifact is not None
+                artifact = run_in_group(stage, self.store, self._queue_name)
             else:
                 if not stage.parents and self._trains:
                     self._groups[0].start()  # trainings follow on a corpus: let their processes come up meanwhile

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import ray
 
-from sea_ray.artifacts import Store
+from sea_ray.artifacts import Artifact, Store
 from sea_ray.errors import SeaRayError
 from sea_ray.execution import Stage, Trial
 from sea_ray.launch.run_queue import find_queue
 from sea_ray.launch.worker_group import RAY_IMPORTS, raise_outcome
+from sea_ray.leases import once
 
 
 def run_sweep(
@@ -41,7 +41,7 @@ def run_sweep(
     """
     reused = {stage.key.fingerprint for _, stage in trials if store.find(stage.key) is not None}
     missing = [pair for pair in trials if pair[1].key.fingerprint not in reused]
-    errors = _tune(name, missing, queue_name, scratch, max_concurrent) if missing else {}
+    errors = _tune(name, missing, store.url, queue_name, scratch, max_concurrent) if missing else {}
     results = []
     for point, stage in trials:
         key = stage.key
@@ -51,7 +51,7 @@ def run_sweep(
     return results
 
 
-def _tune(name: str, trials: Sequence[tuple[Mapping[str, Any], Stage]], queue_name: str, scratch: str,
+def _tune(name: str, trials: Sequence[tuple[Mapping[str, Any], Stage]], store_url: str, queue_name: str, scratch: str,
           max_concurrent: int) -> dict[str, str]:
     with RAY_IMPORTS:
         from ray import tune
@@ -59,9 +59,11 @@ def _tune(name: str, trials: Sequence[tuple[Mapping[str, Any], Stage]], queue_na
     stages = [stage for _, stage in trials]
 
     def trial(space: dict[str, Any]) -> None:
-        stage = stages[space["number"]]
-        outcome = ray.get(find_queue(queue_name).submit.remote(stage))
-        error = "" if outcome is None else str(pickle.loads(outcome))
+        stage, error = stages[space["number"]], ""
+        try:
+            once(Store(store_url), stage.key, lambda: run_in_group(stage, Store(store_url), queue_name))
+        except Exception as reason:  # reported: one failed trial never sinks the sweep
+            error = str(reason)
         tune.report({"error": error, "finished": int(not error)})
 
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # figures go through our own tracker
@@ -84,13 +86,15 @@ def _tune(name: str, trials: Sequence[tuple[Mapping[str, Any], Stage]], queue_na
     return errors
 
 
-def run_in_group(stage: Stage, store: Store, queue_name: str) -> None:
-    """Run one stage in the worker group and wait.
+def run_in_group(stage: Stage, store: Store, queue_name: str) -> Artifact:
+    """Run one stage in a worker group and wait for its result.
 
     Raises:
         SeaRayError: what the stage raised.
     """
     raise_outcome(ray.get(find_queue(queue_name).submit.remote(stage)))
-    if store.find(stage.key) is None:
+    artifact = store.find(stage.key)
+    if artifact is None:
         raise SeaRayError(f"{stage.name}: the worker group reported success but the store {store.url!r} holds no result; "
                           "workers and driver must see the same store")
+    return artifact

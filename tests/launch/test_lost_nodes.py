@@ -124,8 +124,8 @@ def test_a_node_that_is_killed_costs_one_interval_at_most_and_the_other_goes_on_
 def test_a_node_that_gives_notice_costs_no_step(cluster, training, diary, alone):
     driver, node = training
     (other,) = [node["node_id"] for node in nodes(cluster) if not node["is_head_node"]]
-    drained = cluster.ray("drain-node", "--address", cluster.address, "--node-id", other, "--reason",
-                          "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot", "--deadline-remaining-seconds", str(NOTICE_S))
+    drained = cluster.ray("drain-node", "--address", cluster.address, "--node-id", other, "--reason-message", "spot",
+                          "--reason", "DRAIN_NODE_REASON_PREEMPTION", "--deadline-remaining-seconds", str(NOTICE_S))
     assert drained.returncode == 0, drained.stderr
     time.sleep(NOTICE_S)
     cluster.kill(node)
