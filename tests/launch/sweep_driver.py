@@ -1,4 +1,4 @@
-"""A tiny sweep in a process of its own, to be killed or interrupted: `python sweep_driver.py STORE`."""
+"""A tiny sweep in a process of its own, to be killed or interrupted: `python sweep_driver.py STORE [TRIALS]`."""
 
 import json
 import sys
@@ -16,18 +16,18 @@ CLUSTER = ClusterConfig(num_cpus=2, max_group_restarts=0, max_stage_retries=0,
 NUMBERS = (1, 2, 3, 4)
 
 
-def trials(store):
-    """Return four trials of two seconds each."""
-    return [({"number": number}, fake_stages.stage("add", store, number=number, seconds=2.0)) for number in NUMBERS]
+def trials(store, count=4):
+    """Return trials of two seconds each."""
+    return [({"number": number}, fake_stages.stage("add", store, number=number, seconds=2.0)) for number in range(1, count + 1)]
 
 
-def main(url: str) -> None:
+def main(url: str, count: str = "4") -> None:
     """Carry out the sweep and print its trials."""
     store = Store(url)
     with RayPlatform.open(store, NullTracker(), CLUSTER) as platform:
-        done = platform.sweep("numbers", trials(store))
+        done = platform.sweep("numbers", trials(store, int(count)))
     print(json.dumps([[trial.reused, trial.artifact is not None] for trial in done]))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -45,8 +45,8 @@ def environment(scratch):
         "PYTHONPATH": os.pathsep.join([str(HERE), str(REPO)]), "TMPDIR": str(scratch)}
 
 
-def start(store, environment):
-    return subprocess.Popen([sys.executable, str(HERE / "sweep_driver.py"), store.url], cwd=REPO, env=environment,
+def start(store, environment, *arguments):
+    return subprocess.Popen([sys.executable, str(HERE / "sweep_driver.py"), store.url, *arguments], cwd=REPO, env=environment,
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -107,6 +107,16 @@ def test_an_interrupted_driver_ends_with_its_processes_and_keeps_what_is_finishe
     assert not still_alive(processes, 30)
     assert not list(scratch.glob("sea_ray-*"))
     assert 1 <= len(finished(store)) < 4
+
+
+def test_two_submitters_of_one_sweep_at_once_run_every_trial_once(store, environment):
+    drivers = [start(store, environment, "8") for _ in range(2)]
+    for driver in drivers:
+        out, errors = driver.communicate(timeout=400)
+        assert driver.returncode == 0, errors
+        assert [finished for _, finished in json.loads(out)] == [True] * 8
+    starts = [entry["number"] for entry in fake_stages.diary(store) if entry["what"] == "start" and entry["rank"] == 0]
+    assert sorted(starts) == list(range(1, 9))
 
 
 def test_a_group_that_is_lost_too_often_ends_the_run_as_the_machines_fault(store, monkeypatch):
