@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from sea_ray.errors import MachineError
 from sea_ray.execution import Stage
@@ -139,9 +140,10 @@ class RunQueue:
 
 
 def open_queue(name: str, num_groups: int, max_losses: int) -> Any:
-    """Start the actor under a name that tasks, trials and workers of this cluster find."""
-    actor = ray.remote(num_cpus=0, max_concurrency=1000)(RunQueue).options(name=name, namespace=NAMESPACE)
-    return actor.remote(num_groups, max_losses)
+    """Start the actor under a name that tasks, trials and workers of this cluster find; it lives where the driver lives."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    actor = ray.remote(num_cpus=0, max_concurrency=1000)(RunQueue)
+    return actor.options(name=name, namespace=NAMESPACE, scheduling_strategy=here).remote(num_groups, max_losses)
 
 
 def find_queue(name: str) -> Any:

@@ -16,6 +16,9 @@ from sea_ray.launch.run_queue import find_queue
 from sea_ray.launch.worker_group import RAY_IMPORTS, raise_outcome
 from sea_ray.leases import once
 
+LOST_CLIENTS = 3
+"""How often a trial that goes with its node is started again: it holds no work, and finds the result or waits for it."""
+
 
 def run_sweep(
     name: str,
@@ -74,7 +77,8 @@ def _tune(name: str, trials: Sequence[tuple[Mapping[str, Any], Stage]], store_ur
         tune.with_resources(trial, {"CPU": 0.01}),  # Tune refuses an empty request; the group holds the real resources
         param_space={"number": tune.grid_search(list(range(len(stages))))},
         tune_config=tune.TuneConfig(metric="finished", mode="max", max_concurrent_trials=max_concurrent, reuse_actors=True),
-        run_config=tune.RunConfig(name=name.replace("/", "-"), storage_path=str(Path(scratch) / "tune"), verbose=0),
+        run_config=tune.RunConfig(name=name.replace("/", "-"), storage_path=str(Path(scratch) / "tune"), verbose=0,
+                                  failure_config=tune.FailureConfig(max_failures=LOST_CLIENTS)),
     )
     results = tuner.fit()
     errors: dict[str, str] = {}

@@ -1,7 +1,11 @@
-"""A training on the cluster of RAY_ADDRESS in a process of its own: `python learn_driver.py STORE DIARY STEPS SECONDS`."""
+"""A training on the cluster of RAY_ADDRESS in a process of its own:
+
+    python learn_driver.py STORE DIARY STEPS SECONDS MIN_WORKERS
+"""
 
 import json
 import sys
+from dataclasses import replace
 
 from sea_ray.artifacts import Store
 from sea_ray.config import ClusterConfig
@@ -10,8 +14,7 @@ from sea_ray.launch.ray_platform import RayPlatform
 from sea_ray.tracking import NullTracker
 from sea_ray.training.config import ExecutionConfig
 
-CLUSTER = ClusterConfig(address="auto", cpus_per_worker=1.0, training=ExecutionConfig(
-    num_workers=2, min_workers=1, engine="deepspeed", device="cpu", checkpoint_every_steps=10))
+EXECUTION = ExecutionConfig(num_workers=2, engine="deepspeed", device="cpu", checkpoint_every_steps=10)
 
 
 class Printer(NullTracker):
@@ -21,10 +24,11 @@ class Printer(NullTracker):
         print(text, flush=True)
 
 
-def main(url: str, diary: str, steps: str, seconds: str) -> None:
+def main(url: str, diary: str, steps: str, seconds: str, min_workers: str) -> None:
     """Train and print the facts."""
     store = Store(url)
-    with RayPlatform.open(store, Printer(), CLUSTER) as platform:
+    cluster = ClusterConfig(address="auto", cpus_per_worker=1.0, training=replace(EXECUTION, min_workers=int(min_workers)))
+    with RayPlatform.open(store, Printer(), cluster) as platform:
         stage = Stage(kind="fake", name="learn", function="fake_stages:learn", place="group",
                       config={"diary": diary, "steps": int(steps), "seconds": float(seconds)})
         print(json.dumps(platform.run(stage).facts))

@@ -38,13 +38,14 @@ class LocalCluster:
         port, dashboard, agent, client = free_ports(4)
         self.address, self.dashboard = f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}"
         self._nodes: list[subprocess.Popen] = []
-        self._start("--head", f"--port={port}", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}",
+        self._start("--head", "--node-ip-address=127.0.0.1", f"--port={port}", "--dashboard-host=127.0.0.1",
+                    f"--dashboard-port={dashboard}",
                     f"--dashboard-agent-listen-port={agent}", f"--ray-client-server-port={client}", f"--num-cpus={num_cpus}",
                     f"--temp-dir={self.scratch / 'ray'}")
 
     def _start(self, *arguments: str, **environment: str) -> subprocess.Popen:
         node = subprocess.Popen(
-            [RAY, "start", "--block", "--node-ip-address=127.0.0.1", "--disable-usage-stats", *arguments],
+            [RAY, "start", "--block", "--disable-usage-stats", *arguments],
             env=self.environment | environment,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self._nodes.append(node)
@@ -53,8 +54,9 @@ class LocalCluster:
     def add_node(self, num_cpus: int, **environment: str) -> subprocess.Popen:
         """Start one more node, with an environment of its own."""
         (agent,) = free_ports(1)
-        return self._start(f"--address={self.address}", f"--num-cpus={num_cpus}", f"--dashboard-agent-listen-port={agent}",
-                           **environment)
+        # An address of its own, so that a driver finds the head's raylet and not this one.
+        return self._start(f"--node-ip-address=127.0.0.{len(self._nodes) + 1}", f"--address={self.address}",
+                           f"--num-cpus={num_cpus}", f"--dashboard-agent-listen-port={agent}", **environment)
 
     def ray(self, *arguments: str) -> subprocess.CompletedProcess:
         """Return what a command of ray's command line says."""

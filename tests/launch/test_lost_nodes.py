@@ -22,6 +22,7 @@ pytestmark = pytest.mark.ray
 HERE = Path(__file__).parent
 STEPS, SECONDS = 90, 0.2
 NOTICE_S = 25
+elastic = pytest.mark.parametrize("training", [1], indirect=True, ids=["from one worker up"])
 
 
 @pytest.fixture
@@ -58,9 +59,10 @@ def start(cluster, tmp_path, diary):
     """Return a function that starts the training's driver."""
     drivers = []
 
-    def started():
+    def started(min_workers):
         drivers.append(subprocess.Popen(
-            [sys.executable, str(HERE / "learn_driver.py"), f"local://{tmp_path}/shared", str(diary), str(STEPS), str(SECONDS)],
+            [sys.executable, str(HERE / "learn_driver.py"), f"local://{tmp_path}/shared", str(diary), str(STEPS), str(SECONDS),
+             str(min_workers)],
             env=cluster.environment | {"RAY_ADDRESS": cluster.address}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             text=True))
         return drivers[-1]
@@ -71,11 +73,11 @@ def start(cluster, tmp_path, diary):
 
 
 @pytest.fixture
-def training(cluster, start, tmp_path, diary):
+def training(request, cluster, start, tmp_path, diary):
     """Return a training that runs on both nodes, and the node that is not the head: they share a store and nothing else."""
     node = cluster.add_node(num_cpus=1, HOME=str(tmp_path / "node"))
     wait_for(lambda: len(nodes(cluster)) == 2)
-    driver = start()
+    driver = start(request.param)
 
     def reached():
         assert driver.poll() is None, driver.stderr.read()
@@ -111,6 +113,7 @@ def ended(driver, diary, alone):
     return "\n".join(notes), [entry["step"] for entry in steps], {entry["workers"] for entry in steps}
 
 
+@elastic
 def test_a_node_that_is_killed_costs_one_interval_at_most_and_the_other_goes_on_alone(cluster, training, diary, alone):
     driver, node = training
     cluster.kill(node)
@@ -121,6 +124,7 @@ def test_a_node_that_is_killed_costs_one_interval_at_most_and_the_other_goes_on_
     assert "goes on from step" in notes
 
 
+@elastic
 def test_a_node_that_gives_notice_costs_no_step(cluster, training, diary, alone):
     driver, node = training
     (other,) = [node["node_id"] for node in nodes(cluster) if not node["is_head_node"]]
@@ -135,12 +139,13 @@ def test_a_node_that_gives_notice_costs_no_step(cluster, training, diary, alone)
     assert "a node goes away: the state after step" in notes
 
 
+@pytest.mark.parametrize("training", [0], indirect=True)
 def test_after_a_killed_driver_the_same_command_goes_on_in_the_middle_of_the_training(training, start, diary, alone):
     driver, _ = training
     driver.kill()
     driver.communicate()
     before = [entry["step"] for entry in steps_of(diary)]
-    notes, steps, _ = ended(start(), diary, alone)
+    notes, steps, _ = ended(start(0), diary, alone)
     assert steps[len(before)] >= before[-1] // 10 * 10 - 10
     assert len(steps) - STEPS <= 20  # the state of the last interval may have been under way
     assert "goes on from step" in notes
