@@ -23,7 +23,7 @@ EMAIL, PHONE, IDENTITY = "[email]", "[phone]", "[id]"
 _EMAIL = re.compile(r"[A-Za-z0-9_.%+-]{1,64}@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+")
 _MANY_DIGITS = re.compile(r"\d{6}|(?:\d\D{0,2}){7}")
 _SHORTEST_PHONE = 6
-"""Characters of the shortest valid number of the countries (the Philippines and Burma); years and the like are not even parsed."""
+"""Characters of the countries' shortest valid number (the Philippines, Burma); years and the like are not even parsed."""
 _EDGE = r"(?<![A-Za-z\d_-])(?:{})(?![A-Za-z\d_-])"  # other scripts write no space before a number
 
 
