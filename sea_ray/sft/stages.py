@@ -41,7 +41,7 @@ def input_digests(config: SftConfig) -> dict[str, str]:
 
 
 def _dataset_digests(config: SftConfig, root: Path) -> dict[str, str]:
-    digests = {}
+    digests: dict[str, str] = {}
     for stage, part in zip(STAGES, config.stages, strict=True):
         for number, source in enumerate(part.datasets):
             dataset = str(local_folder(source, root) or source.dataset)
