@@ -11,7 +11,7 @@ from sea_ray.safety import RefusalDetector
 from sea_ray.safety.refusals import wordings
 
 UNSEEN = yaml.safe_load(Path(__file__).with_name("refusal_test_wordings.yaml").read_text(encoding="utf-8"))
-SHORT = {"ms": "recall 0.875", "my": "recall 0.875", "lo": "recall 0.875"}
+SHORT = {"ms": "recall 0.875", "lo": "recall 0.875"}
 """Where 0.9 isn't reached, and what was measured: 35 of 40 found, one fewer than needed."""
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "sft"
 
@@ -44,9 +44,8 @@ def test_they_are_unseen(code: str) -> None:
 
 @pytest.mark.skipif(not SHARED.exists(), reason="shared/data is not here")
 @pytest.mark.parametrize(("name", "field"), [
-    pytest.param("alpaca_en_demo.json", "output", marks=pytest.mark.xfail(reason="6.7 %", strict=True)),
-    ("alpaca_zh_demo.json", "output"),
-    pytest.param("lima_vi.jsonl", "response", marks=pytest.mark.xfail(reason="6.8 %", strict=True))])
+    ("alpaca_en_demo.json", "output"), ("alpaca_zh_demo.json", "output"),
+    pytest.param("lima_vi.jsonl", "response", marks=pytest.mark.xfail(reason="6.7 %", strict=True))])
 def test_of_a_thousand_real_answers_few_are_taken_for_refusals(name: str, field: str) -> None:
     """Of those that fired with fewer wordings (6.2 %, 5.7 %, 5.7 %) a third of the English refuse indeed, three quarters of the
     Chinese, a tenth of the Vietnamese."""
