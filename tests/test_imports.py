@@ -21,8 +21,8 @@ MEETINGS = {
 }
 """(importing room, imported room): the contract in which they meet. No other room imports another."""
 
-LEVELS = ({"errors"}, {"languages", "tracking", "artifacts", "decoding", "near_duplicates", "streams", "hub", "agreement"},
-          {"asking", "leases"}, set(ROOMS), {"execution"}, {"objective", "stages"}, {"config"}, {"plan", "provenance"},
+LEVELS = ({"errors"}, {"languages", "tracking", "artifacts", "decoding", "near_duplicates", "streams", "agreement"},
+          {"asking", "hub", "leases"}, set(ROOMS), {"execution"}, {"objective", "stages"}, {"config"}, {"plan", "provenance"},
           {"pipeline"},
           {"run_report", "data_report"}, {"launch"}, {"jobs"})
 """A part imports only parts of a lower level, and itself."""

@@ -33,18 +33,20 @@ class FileSource:
 class HubSource:
     """A dataset that the `datasets` library streams: a Hugging Face id or a local dataset folder."""
 
-    dataset: str
-    """Id such as "wikimedia/wikipedia", or a folder."""
+    dataset: str = dataclasses.field(metadata=NOT_IDENTITY)
+    """Id such as "wikimedia/wikipedia", or a folder. Part of the identity is id@revision, or the folder's files."""
     name: str | None = None
     """Configuration of the dataset, such as "20231101.th"; None: its default."""
     split: str = "train"
     """Split of the dataset to read; this project makes its own splits from it."""
     field: str = "text"
     """Column whose text is a document."""
-    revision: str | None = None
-    """Commit, tag or branch; None: the newest, which is not reproducible."""
+    revision: str | None = dataclasses.field(default=None, metadata=NOT_IDENTITY)
+    """Commit, tag or branch of the Hub id; None: the newest, which is not reproducible."""
     licence: str = dataclasses.field(default="", metadata=NOT_IDENTITY)
     """Licence of the text, such as "CC BY-SA 4.0"; it stands in the record and on the model card."""
+    origin: str = dataclasses.field(default="", metadata=NOT_IDENTITY)
+    """Where the text was got from, such as a URL; it stands there too. Empty = the Hub, with configuration and revision."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,7 +180,7 @@ class CorpusConfig:
         if self.source == "files":
             return [Provenance(name=source.glob, licence=source.licence, origin=source.origin) for source in self.paths[code]]
         return [Provenance(name=source.dataset, licence=source.licence,
-                           origin=f"Hugging Face, {source.name or 'default'}@{source.revision or 'newest'}")
+                           origin=source.origin or f"Hugging Face, {source.name or 'default'}@{source.revision or 'newest'}")
                 for source in self.hub[code]]
 
     def _check_source(self) -> None:

@@ -22,6 +22,8 @@ EMAIL, PHONE, IDENTITY = "[email]", "[phone]", "[id]"
 # At most 64 characters stand before the @ (RFC 5321); without that limit a long word takes time in the square of its length.
 _EMAIL = re.compile(r"[A-Za-z0-9_.%+-]{1,64}@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+")
 _MANY_DIGITS = re.compile(r"\d{6}|(?:\d\D{0,2}){7}")
+_SHORTEST_PHONE = 6
+"""Characters of the countries' shortest valid number (the Philippines, Burma); years and the like are not even parsed."""
 _EDGE = r"(?<![A-Za-z\d_-])(?:{})(?![A-Za-z\d_-])"  # other scripts write no space before a number
 
 
@@ -59,7 +61,8 @@ def _mask_phones(text: str, code: str) -> str:
     from phonenumbers import PhoneNumberMatcher
 
     parts, end = [], 0
-    for found in PhoneNumberMatcher(text, COUNTRY.get(code), max_tries=len(text)):  # it gives up at 65,535 wrong ones
+    for found in PhoneNumberMatcher(text, COUNTRY.get(code), min_candidate_length=_SHORTEST_PHONE,
+                                    max_tries=len(text)):  # it gives up at 65,535 wrong ones
         parts += [text[end : found.start], PHONE]
         end = found.end
     return "".join([*parts, text[end:]])

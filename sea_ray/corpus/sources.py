@@ -15,7 +15,7 @@ from sea_ray.corpus.config import CorpusConfig, FileSource, HubSource
 from sea_ray.corpus.reading import COMPRESSIONS, READERS, BadRow, file_format, read_rows
 from sea_ray.demo import Split, World
 from sea_ray.errors import DataError
-from sea_ray.hub import dataset_rows
+from sea_ray.hub import dataset_digests, dataset_rows
 
 RAW = pyarrow.schema([("language", pyarrow.string()), ("source", pyarrow.int16()), ("split", pyarrow.string()),
                       ("text", pyarrow.large_binary()), ("num_bytes", pyarrow.int64())])
@@ -99,9 +99,14 @@ def _world(seed: int, languages: tuple[str, ...]) -> World:
 
 
 def input_digests(config: CorpusConfig) -> dict[str, str]:
-    """Return what a corpus of files is read from, for its identity: file below root -> SHA-256 of its bytes."""
-    if config.source != "files":
+    """Return what a corpus is read from, for its identity: file below root -> SHA-256 of its bytes; of datasets, see
+    `dataset_digests`."""
+    if config.source == "demo":
         return {}
+    if config.source == "hub":
+        sources = [(code, number, source) for code in config.languages for number, source in enumerate(config.hub[code])]
+        return {place: digest for code, number, source in sources
+                for place, digest in dataset_digests(source.dataset, source.revision, f"dataset/{code}/{number}").items()}
     fs, root = _open_root(config)
     digests = {}
     for path in _all_files(config):

@@ -9,6 +9,7 @@ from pathlib import Path
 from sea_ray.artifacts import digest_file
 from sea_ray.demo import KINDS, Split, World
 from sea_ray.errors import ConfigError, DataError
+from sea_ray.hub import dataset_digests
 from sea_ray.sft.config import STAGES, SftConfig, StageConfig
 from sea_ray.sft.conversation import Conversation, from_dialogue
 from sea_ray.sft.reading import local_folder, read_source
@@ -40,15 +41,11 @@ def input_digests(config: SftConfig) -> dict[str, str]:
 
 
 def _dataset_digests(config: SftConfig, root: Path) -> dict[str, str]:
-    digests = {}
+    digests: dict[str, str] = {}
     for stage, part in zip(STAGES, config.stages, strict=True):
         for number, source in enumerate(part.datasets):
-            place, folder = f"dataset/{stage}/{number}", local_folder(source, root)
-            if folder is None:
-                digests[place] = f"{source.dataset}@{source.revision}"
-            else:
-                files = sorted(file for file in folder.rglob("*") if file.is_file())
-                digests |= {f"{place}/{file.relative_to(folder).as_posix()}": digest_file(file) for file in files}
+            dataset = str(local_folder(source, root) or source.dataset)
+            digests |= dataset_digests(dataset, source.revision, f"dataset/{stage}/{number}")
     return digests
 
 

@@ -1,8 +1,10 @@
 import time
 import unicodedata
 
+import ftfy
 import pytest
 
+from sea_ray.corpus import cleaning
 from sea_ray.corpus.cleaning import clean, text_key
 from sea_ray.corpus.identification import identify, is_language
 
@@ -71,3 +73,25 @@ def test_piled_marks_are_cut_so_that_time_grows_with_the_text_alone():
     assert len(cut) < 40
     assert cut.endswith("b")
     assert clean("ที่\u0301" * 3) == "ที่\u0301" * 3
+
+
+def test_empty_lines_take_hardly_any_time():
+    def seconds(text):
+        started = time.process_time()
+        clean(text)
+        return time.process_time() - started
+
+    full = seconds("é\n" * 40_000)
+    for empty in ("\n", "\r\n", " \t\n"):
+        assert seconds(empty * 400_000) < full, "each empty line took as long as any other"
+
+
+@pytest.mark.parametrize("text", [
+    "a\n \t\nb", "a\r\r\nb", "a\r\n\r\nb", "a\n\x85\nb", "a\n\xa0\nb", "a\n\u2028\nb", "\n\n\ta\n\nb ",
+    "a\x0cb\x0b\x1b[3mc", "Ã©\n\n\nb"])
+def test_what_is_done_before_ftfy_does_not_show(text):
+    lines = ftfy.fix_text(text, cleaning._REPAIR).split("\n")
+    expected = "\n".join(" ".join(line.split()) for line in lines)
+    while "\n\n\n" in expected:
+        expected = expected.replace("\n\n\n", "\n\n")
+    assert clean(text) == expected.strip()

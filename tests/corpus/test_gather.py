@@ -152,6 +152,26 @@ def test_input_digests_name_files_below_the_root_and_change_with_their_bytes(roo
     assert input_digests(CorpusConfig()) == {}
 
 
+def test_a_local_dataset_is_its_content_wherever_it_lies(root):
+    (root / "dataset").mkdir()
+    (root / "dataset/train.txt").write_text("one")
+
+    def config(**options):
+        return CorpusConfig(source="hub", languages=("en",), max_documents_per_language=9, hub={"en": (HubSource(**options),)})
+
+    there = config(dataset=str(root / "dataset"))
+    before = input_digests(there)
+    assert list(before) == ["dataset/en/0/train.txt"]
+    (root / "dataset").rename(root / "moved")
+    moved = config(dataset=str(root / "moved"), licence="MIT", origin="example.org")
+    assert (fingerprint(moved), input_digests(moved)) == (fingerprint(there), before)
+    (root / "moved/train.txt").write_text("two")
+    assert input_digests(moved) != before
+    assert input_digests(config(dataset="a/b", revision="0123abc")) == {"dataset/en/0": "a/b@0123abc"}
+    assert [one.origin for one in moved.provenance("en")] == ["example.org"]
+    assert [one.origin for one in config(dataset="a/b").provenance("en")] == ["Hugging Face, default@newest"]
+
+
 def test_datasets_library_streams_a_local_dataset_folder(root, gather, in_memory):
     (root / "dataset").mkdir()
     rows = [json.dumps({"body": SENTENCES["en"].format(i)}) for i in range(100)]

@@ -1,6 +1,7 @@
 import time
 
 import pytest
+from phonenumbers import phonenumbermatcher
 
 from sea_ray.corpus.personal_data import mask
 
@@ -53,3 +54,15 @@ def test_long_words_and_many_numbers_take_time_in_proportion():
 
 def test_numbers_behind_very_many_that_are_none_are_masked():
     assert mask("1234567 " * 66_000 + "โทร 081-234-5678", "th").endswith("[phone]")
+
+
+def test_short_numbers_are_not_even_parsed(monkeypatch):
+    asked, parse = [], phonenumbermatcher.parse
+
+    def counted(number, *rest, **options):
+        asked.append(number)
+        return parse(number, *rest, **options)
+
+    monkeypatch.setattr(phonenumbermatcher, "parse", counted)
+    assert mask("In 1945, 12 of 350 rang 081-234-5678.", "th") == "In 1945, 12 of 350 rang [phone]."
+    assert asked == ["081-234-5678"]

@@ -1,6 +1,10 @@
+import random
+import time
+
 import pytest
 from icu import Transliterator
 
+from sea_ray.corpus import zawgyi as zawgyi_module
 from sea_ray.corpus.config import CorpusConfig, FileSource
 from sea_ray.corpus.zawgyi import is_zawgyi, to_unicode
 from sea_ray.demo import World
@@ -24,6 +28,45 @@ def test_zawgyi_is_told_from_unicode(burmese, zawgyi):
 def test_what_is_converted_is_unicode(zawgyi):
     assert to_unicode("ျမန္မာ") == "မြန်မာ"
     assert not any(is_zawgyi(to_unicode(text)) for text in zawgyi)
+
+
+def whole(text):
+    return Transliterator.createInstance("Zawgyi-my").transliterate(text)
+
+
+def test_in_pieces_everything_is_converted_as_in_one(monkeypatch, zawgyi):
+    monkeypatch.setattr(zawgyi_module, "_PIECE_CHARACTERS", 200)
+    for joint in (" ", "\n", "\n\n", "။", " \u200b"):
+        text = joint.join(zawgyi[:40])
+        assert len(list(zawgyi_module._pieces(text))) > 10
+        assert to_unicode(text) == whole(text)
+
+
+def test_in_pieces_even_nonsense_is_converted_as_in_one(monkeypatch):
+    monkeypatch.setattr(zawgyi_module, "_PIECE_CHARACTERS", 8)
+    draw = random.Random(0)
+    letters = [chr(code) for code in range(0x1000, 0x10A0)]
+    for _ in range(300):
+        text = ""
+        for _ in range(20):  # a seam at least every eight characters
+            text += "".join(draw.choices([*letters, " ", "\n", "\u200b", "0", "a"], k=draw.randint(0, 6)))
+            text += draw.choice(" \n\u1038\u104a\u104b") + draw.choice(letters[:0x22])
+        assert to_unicode(text) == whole(text)
+
+
+@pytest.mark.parametrize("joint", [" ", ""])
+def test_the_time_of_converting_is_proportional_to_the_length(zawgyi, joint):
+    text = joint.join("".join(zawgyi).split()) * 4
+
+    def seconds(length):
+        best = float("inf")
+        for _ in range(3):
+            begun = time.perf_counter()
+            to_unicode(text[:length])
+            best = min(best, time.perf_counter() - begun)
+        return best
+
+    assert seconds(160_000) < 24 * seconds(20_000), "eight times the text; the square would be 64 times"
 
 
 def test_text_without_myanmar_letters_is_not_judged():
