@@ -105,14 +105,14 @@ def build(context: StageContext) -> Mapping[str, Any]:
             annealing = _pretrain(model, corpus, config.annealing, high, config.max_epochs, context, "annealing")
     bits = validation_bits(model, corpus, context.worker)
     if config.checkpoint is not None:
-        _check_prediction(bits, corpus, len(tokenizer))
+        check_prediction(bits, corpus, len(tokenizer))
     if context.worker.rank == 0:
         Checkpoint.save(context.folder, model, tokenizer)
     return {"training": training, "annealing": annealing, "parameters": sum(p.numel() for p in model.parameters()),
             "validation_bits_per_byte": bits}
 
 
-def _check_prediction(bits: Mapping[str, float], corpus: TokenizedCorpus, num_ids: int) -> None:
+def check_prediction(bits: Mapping[str, float], corpus: TokenizedCorpus, num_ids: int) -> None:
     """Raise DataError if a base predicts every language worse than guessing: a tokenizer of another model, broken weights."""
     per_token = {code: value * corpus.num_bytes(code, "validation") / len(corpus.tokens(code, "validation"))
                  for code, value in bits.items()}
