@@ -245,8 +245,8 @@ class NewPieces:
         taken = {LANGUAGES[code].script for code in HIGH_RESOURCE}
         for code in self.languages:
             if language(code).script in taken:
-                raise ConfigError("languages", f"{code!r} is written in {language(code).script} letters, as English or Chinese is, "
-                                               "whose words its pieces would break: they are matched first; leave it out")
+                raise ConfigError("languages", f"{code!r} is written in {language(code).script} letters: its pieces, which are "
+                                               "matched first of all, would break words of English or Chinese; leave it out")
         for name in ("max_pieces", "training_bytes_per_language", "min_uses", "max_piece_characters"):
             if getattr(self, name) < 1:
                 raise ConfigError(name, f"{getattr(self, name)} is below 1")
