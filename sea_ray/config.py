@@ -33,9 +33,9 @@ class VocabularyExtension:
 
     def __post_init__(self) -> None:
         for code, share in self.rehearsal.items():
+            language(code, "rehearsal")
             if code in self.pieces.languages:
-                raise ConfigError(f"rehearsal.{language(code, 'rehearsal').code}", "this language gets pieces and has its share "
-                                                                                   "by that; leave it out here")
+                raise ConfigError(f"rehearsal.{code}", "this language gets pieces and has its share by that; leave it out here")
             if not share > 0:
                 raise ConfigError(f"rehearsal.{code}", f"{share} is not above 0; leave out what is not rehearsed")
         if sum(self.rehearsal.values()) >= 1:
