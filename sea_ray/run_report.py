@@ -136,7 +136,8 @@ def training_rows(experiment: Experiment) -> Iterator[Training]:
     winner_packs = _artifact(experiment.thresholds)
     base = experiment.base.record
     if base["facts"]["training"]:
-        yield training_row("base", base["facts"]["training"], base["execution"])
+        name = "base, embeddings for new pieces" if "extension" in base["facts"] else "base"
+        yield training_row(name, base["facts"]["training"], base["execution"])
     if base["facts"]["annealing"]:
         yield training_row("base, annealing", base["facts"]["annealing"], base["execution"])
     for code, run in winner_packs.facts["runs"].items():
