@@ -22,14 +22,15 @@ from sea_ray.training.config import ExecutionConfig, MixRule, ModelConfig, Polic
 
 @dataclass(frozen=True, kw_only=True)
 class VocabularyExtension:
-    """New pieces for languages that a checkpoint's tokenizer shreds, and the training of its embeddings on them."""
+    """New pieces for languages that a checkpoint's tokenizer shreds, and the training of their embeddings."""
 
     pieces: NewPieces
     """Whose, and how many."""
     training: TrainConfig
-    """Of the embeddings, input and output; nothing else of the checkpoint moves."""
-    rehearsal: Mapping[str, float] = field(default_factory=lambda: {"en": 0.3})
-    """Language -> share of the training tokens that keeps old rows where they are; the pieces' languages share the rest alike."""
+    """Of the pieces' rows in the input and output embeddings; nothing else of the checkpoint moves."""
+    rehearsal: Mapping[str, float] = field(default_factory=lambda: {"en": 0.2})
+    """Language -> share of the training tokens in which no new piece is right, so that they take no probability from old
+    ones; the pieces' languages share the rest alike."""
 
     def __post_init__(self) -> None:
         for code, share in self.rehearsal.items():

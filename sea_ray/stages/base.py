@@ -61,18 +61,29 @@ def report_facts(report: TrainReport) -> dict[str, Any]:
 
 
 def train_policy(model: PreTrainedModel, policy: TrainPolicy, sources: Mapping[str, SequenceSet], mixture: Mixture,
-                 training: TrainConfig, context: StageContext, held_out: Mapping[str, SequenceSet]) -> dict[str, Any]:
+                 training: TrainConfig, context: StageContext, held_out: Mapping[str, SequenceSet], *, first_row: int = 0
+                 ) -> dict[str, Any]:
     """Train what a policy names; facts: the report, the tokens, and the proof that nothing else moved.
+
+    Args:
+        model: trained in place.
+        policy: what trains.
+        sources: language -> sequences.
+        mixture: which of them when.
+        training: steps, batch, optimiser.
+        context: the stage.
+        held_out: what is looked at while it trains.
+        first_row: of the embeddings that trains, for "embeddings" alone.
 
     Raises:
         DataError: something else moved.
     """
-    with trainable(model, policy) as trained, training_states(context) as states:
+    with trainable(model, policy, first_row=first_row) as trained, training_states(context) as states:
         report = train(model, sources, mixture, training, context.worker, context.tracker, held_out=held_out, states=states)
     proof = trained.prove_untouched(model)
     if not proof.holds:
         raise DataError(f"training with policy {policy.kind!r} moved more than it names: {proof}")
-    return {"training": report_facts(report), "tokens": report.tokens,
+    return {"training": report_facts(report) | {"trained_values": trained.num_values}, "tokens": report.tokens,
             "untouched": asdict(proof) | {"statement": str(proof)}}
 
 

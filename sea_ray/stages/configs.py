@@ -56,7 +56,7 @@ class ExtendedBaseStage:
     """Hub id or folder. Its content is among the stage's inputs."""
     revision: str | None = field(metadata=NOT_IDENTITY)
     training: TrainConfig
-    """Of the embeddings."""
+    """Of the new rows of the embeddings."""
     weights: Mapping[str, float]
     """Language -> share of the training tokens."""
 

@@ -1,4 +1,9 @@
-"""A checkpoint whose tokenizer got new pieces: rows for them, and the embeddings trained on the pieces' languages."""
+"""A checkpoint whose tokenizer got new pieces: rows for them, trained on the pieces' languages while all else stays.
+
+Old rows stay because rehearsal alone does not hold them: AdamW makes full steps even of the small gradients that the softmax
+sends to every row. In the demo world 150 steps with free old rows cost English 13 % of its bits per byte at the rate of 3e-3
+and 8 % at 1e-3, with 15 % each of English and Chinese in the mix; with held ones 0.4 % at 3e-3.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +37,8 @@ def build(context: StageContext) -> Mapping[str, Any]:
     model, own, tokenizer = source.load_model(), source.load_tokenizer(), corpus.load_tokenizer()
     before = text_bits(model, own, Documents.load(context.parents["corpus"] / "documents"), context.worker)
     rows = [model.config.vocab_size]
-    extend_embeddings(model, spellings(own, tokenizer))
+    spelled = spellings(own, tokenizer)
+    extend_embeddings(model, spelled)
     rows.append(model.config.vocab_size)
     untrained = validation_bits(model, corpus, context.worker)
     check_prediction(untrained, corpus, len(tokenizer))
@@ -41,7 +47,7 @@ def build(context: StageContext) -> Mapping[str, Any]:
     mixture = Mixture({code: part.num_sequences for code, part in sequences.items()}, config.weights, config.training.seed, None,
                       config.training.total_samples)
     trained = train_policy(model, TrainPolicy(kind="embeddings"), sequences, mixture, config.training, context,
-                           held_out_text(corpus, corpus.languages, config.training))
+                           held_out_text(corpus, corpus.languages, config.training), first_row=min(spelled))
     bits = validation_bits(model, corpus, context.worker)
     if context.worker.rank == 0:
         Checkpoint.save(context.folder, model, tokenizer)
