@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from sea_ray.corpus.config import CorpusConfig, TokenizerConfig
+from sea_ray.corpus.config import CorpusConfig, NewPieces, TokenizerConfig
 from sea_ray.errors import ConfigError, nearest
 from sea_ray.evaluation.benchmarks import BenchmarkConfig
 from sea_ray.evaluation.config import EvaluationConfig
@@ -21,6 +21,35 @@ from sea_ray.training.config import ExecutionConfig, MixRule, ModelConfig, Polic
 
 
 @dataclass(frozen=True, kw_only=True)
+class VocabularyExtension:
+    """New pieces for languages that a checkpoint's tokenizer shreds, and the training of their embeddings."""
+
+    pieces: NewPieces
+    """Whose, and how many."""
+    training: TrainConfig
+    """Of the pieces' rows in the input and output embeddings; nothing else of the checkpoint moves."""
+    rehearsal: Mapping[str, float] = field(default_factory=lambda: {"en": 0.2})
+    """Language -> share of the training tokens in which no new piece is right, so that they take no probability from old
+    ones; the pieces' languages share the rest alike."""
+
+    def __post_init__(self) -> None:
+        for code, share in self.rehearsal.items():
+            language(code, "rehearsal")
+            if code in self.pieces.languages:
+                raise ConfigError(f"rehearsal.{code}", "this language gets pieces and has its share by that; leave it out here")
+            if not share > 0:
+                raise ConfigError(f"rehearsal.{code}", f"{share} is not above 0; leave out what is not rehearsed")
+        if sum(self.rehearsal.values()) >= 1:
+            raise ConfigError("rehearsal", f"shares sum to {sum(self.rehearsal.values()):g} and leave nothing for the pieces' "
+                                           "languages; stay below 1")
+
+    def weights(self) -> dict[str, float]:
+        """Return language -> share of the training tokens."""
+        rest = (1 - sum(self.rehearsal.values())) / len(self.pieces.languages)
+        return dict.fromkeys(self.pieces.languages, rest) | dict(self.rehearsal)
+
+
+@dataclass(frozen=True, kw_only=True)
 class BaseModelConfig:
     """Where the base model comes from."""
 
@@ -32,6 +61,13 @@ class BaseModelConfig:
     """Shape of the model that is trained from scratch."""
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     """Tokenizer that is trained from scratch; a checkpoint brings its own."""
+    extension: VocabularyExtension | None = None
+    """New pieces for a checkpoint's tokenizer; null leaves it as it is."""
+
+    def __post_init__(self) -> None:
+        if self.extension is not None and self.checkpoint is None:
+            raise ConfigError("extension", "a tokenizer that is trained from scratch learns pieces of every language; name a "
+                                           "checkpoint, which brings its own, or set extension=null")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -275,11 +311,18 @@ class ExperimentConfig:
         if self.model.checkpoint is None and longest > self.model.shape.max_position:
             raise ConfigError("neurons.detection.window_tokens", f"{longest} tokens exceed the model's context of "
                                                                  f"{self.model.shape.max_position}")
+        extension = self.model.extension
+        for code in extension.weights() if extension else ():
+            if code not in self.corpus.languages:
+                raise ConfigError("model.extension", f"{code!r} is not in corpus.languages; add it there or take it out here "
+                                                     f"(there: {', '.join(self.corpus.languages)})")
         annealing = self.training.annealing
         execution = self.cluster.training
         sizes = range(execution.min_workers or execution.num_workers, execution.num_workers + 1)
         for path, training in (("training.annealing", annealing or self.training.schedule),
-                               ("training.schedule", self.training.schedule), ("neurons.training", self.neurons.training),
+                               ("training.schedule", self.training.schedule),
+                               ("model.extension.training", extension.training if extension else self.training.schedule),
+                               ("neurons.training", self.neurons.training),
                                ("sft.broad", self.sft.broad), ("sft.high_quality", self.sft.high_quality)):
             if training.batch_sequences < sizes[-1] or all(training.batch_sequences % size for size in sizes):
                 workers = f"{sizes[0]} to {sizes[-1]}" if len(sizes) > 1 else sizes[0]

@@ -29,13 +29,14 @@ def data_report(config: ExperimentConfig, corpus: Artifact, conversations: Artif
         made_at: date and time.
     """
     sizes, documents = corpus.facts["sizes"], Documents.load(corpus.folder / "documents")
+    own = corpus.facts.get("new_pieces", {}).get("tokens_per_byte_before", {})
     return DataReport(
         experiment=config.name, made_at=made_at, command=command,
         funnel=tuple(FunnelRow(**row) for row in corpus.facts["funnel"]),
         corpus=tuple(CorpusRow(language=code, split=split, **size) for code, splits in sizes.items()
                      for split, size in splits.items()),
         fertility=tuple(FertilityRow(language=code, characters=sum(map(len, documents.texts(code, "train"))),
-                                     **sizes[code]["train"]) for code in documents.languages),
+                                     own_tokens_per_byte=own.get(code), **sizes[code]["train"]) for code in documents.languages),
         sources=tuple(source_rows(config, corpus.facts)),
         conversations=tuple(_conversation_rows(config, corpus, conversations)),
         samples={code: _samples(documents, code, sizes[code]["train"]["documents"]) for code in documents.languages})

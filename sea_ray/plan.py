@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from sea_ray.artifacts import Artifact, digest_file
-from sea_ray.config import BaseModelConfig, ExperimentConfig
+from sea_ray.config import BaseModelConfig, ExperimentConfig, VocabularyExtension
 from sea_ray.corpus.config import QualityConfig
 from sea_ray.corpus.sources import input_bytes, input_digests
 from sea_ray.evaluation.benchmarks import input_digests as benchmark_digests
@@ -25,6 +25,7 @@ from sea_ray.stages.configs import (
     ConversationsStage,
     CorpusStage,
     EvaluationStage,
+    ExtendedBaseStage,
     NeuronStage,
     SftStage,
 )
@@ -49,8 +50,8 @@ def checkpoint_digests(model: BaseModelConfig | QualityConfig | None, role: str 
 def corpus(config: ExperimentConfig) -> Stage:
     """Text to tokens. Where the files lie does not matter, their content does."""
     model = config.model
-    scratch = model.checkpoint is None
-    stage = CorpusStage(corpus=config.corpus, tokenizer=model.tokenizer if scratch else None, seed=config.seed,
+    pieces = model.extension.pieces if model.extension else None
+    stage = CorpusStage(corpus=config.corpus, tokenizer=model.tokenizer if model.checkpoint is None else pieces, seed=config.seed,
                         base_checkpoint=model.checkpoint, base_revision=model.revision, benchmarks=config.benchmarks)
     is_large = input_bytes(config.corpus) >= config.cluster.stream_from_bytes
     return Stage(kind="corpus", name="corpus", function="sea_ray.stages.corpus:gather_shard", config=stage, streams=is_large,
@@ -62,10 +63,22 @@ def corpus(config: ExperimentConfig) -> Stage:
 def base(config: ExperimentConfig, corpus: Artifact) -> Stage:
     """The base model."""
     model = config.model
+    if model.extension is not None:
+        return _extended_base(config, model.extension, corpus)
     stage = BaseStage(checkpoint=model.checkpoint, revision=model.revision, model=model.shape, seed=config.seed,
                       training=config.training.schedule, weights=config.pretraining_weights(),
                       max_epochs=config.training.max_epochs, annealing=config.training.annealing)
     return Stage(kind="base", name="base", function="sea_ray.stages.base:build", config=stage, place="group",
+                 parents={"corpus": corpus}, inputs=checkpoint_digests(model), version=VERSIONS["base"])
+
+
+def _extended_base(config: ExperimentConfig, extension: VocabularyExtension, corpus: Artifact) -> Stage:
+    """The checkpoint with rows for the corpus' new pieces."""
+    model = config.model
+    assert model.checkpoint is not None, "BaseModelConfig refuses an extension without"
+    stage = ExtendedBaseStage(checkpoint=model.checkpoint, revision=model.revision, training=extension.training,
+                              weights=extension.weights())
+    return Stage(kind="base", name="base", function="sea_ray.stages.extension:build", config=stage, place="group",
                  parents={"corpus": corpus}, inputs=checkpoint_digests(model), version=VERSIONS["base"])
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from sea_ray.artifacts import Artifact
+from sea_ray.artifacts import Artifact, read_json
 from sea_ray.config import ExperimentConfig
 from sea_ray.decoding import decode
 from sea_ray.evaluation.figures import EvalReport
@@ -136,7 +136,8 @@ def training_rows(experiment: Experiment) -> Iterator[Training]:
     winner_packs = _artifact(experiment.thresholds)
     base = experiment.base.record
     if base["facts"]["training"]:
-        yield training_row("base", base["facts"]["training"], base["execution"])
+        name = "base, embeddings for new pieces" if "extension" in base["facts"] else "base"
+        yield training_row(name, base["facts"]["training"], base["execution"])
     if base["facts"]["annealing"]:
         yield training_row("base, annealing", base["facts"]["annealing"], base["execution"])
     for code, run in winner_packs.facts["runs"].items():
@@ -179,9 +180,9 @@ def _rows(values: list[list[Any]]) -> tuple[tuple[Any, ...], ...]:
 def neuron_parts(experiment: Experiment) -> tuple[tuple[NeuronRow, ...], tuple[NeuronMap, ...]]:
     """Return the winner's selected neurons: totals, and counts per layer and site."""
     facts = _artifact(experiment.thresholds).facts
-    shape = experiment.base.record["config"]["model"]
-    per_layer = {"ffn": shape["d_mlp"], "q": shape["d_model"],
-                 "k": shape["d_model"] // shape["num_heads"] * shape["num_kv_heads"]}
+    shape = read_json(experiment.base.folder / "config.json")  # of a checkpoint the experiment does not know it
+    per_layer = {"ffn": shape["intermediate_size"], "q": shape["hidden_size"],
+                 "k": shape["hidden_size"] // shape["num_attention_heads"] * shape["num_key_value_heads"]}
     per_layer["v"] = per_layer["k"]
     rows = tuple(NeuronRow(language=code, neurons=count, parameter_share=facts["parameter_share"][code],
                            stability=facts["stability"].get(code)) for code, count in facts["neurons"].items())

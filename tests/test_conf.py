@@ -117,6 +117,28 @@ def test_a_sweep_over_what_is_not_there_is_refused_before_anything_starts(overri
     assert says in str(error)
 
 
+EXTENDED = ("experiment=demo", "model=qwen2_0_5b_extended")
+
+
+@pytest.mark.parametrize(("overrides", "path", "says"), [
+    (["experiment=demo", "+model.extension={pieces: {languages: [my]}, training: {steps: 2}}"], "model.extension",
+     "a tokenizer that is trained from scratch learns pieces of every language; name a checkpoint"),
+    ([*EXTENDED, "model.extension.pieces.languages=[my,vi]"], "model.extension.pieces.languages", "'vi' is written in LATIN"),
+    ([*EXTENDED, "model.extension.pieces.languages=[mi]"], "model.extension.pieces.languages", "unknown language 'mi'"),
+    ([*EXTENDED, "model.extension.rehearsal={en: 0.5, zh: 0.5}"], "model.extension.rehearsal", "leave nothing"),
+    ([*EXTENDED, "+model.extension.rehearsal.my=0.1"], "model.extension.rehearsal.my", "has its share by that"),
+    ([*EXTENDED, "model.extension.rehearsal.en=0"], "model.extension.rehearsal.en", "not above 0"),
+    ([*EXTENDED, "+model.extension.rehearsal.eng=0.1"], "model.extension.rehearsal", "unknown language 'eng'"),
+    ([*EXTENDED, "model.extension.training.batch_sequences=9"], "model.extension.training.batch_sequences", "2 workers"),
+    ([*EXTENDED, "corpus.languages=[en,zh,my]", "neurons.languages=[my]", "~sft.mixes", "+sft.mixes={a: {en: 1}}", "sft.mix=a"],
+     "model.extension", "'km' is not in corpus.languages"),
+])
+def test_an_extension_that_cannot_work_is_refused(overrides, path, says):
+    error = refusal(*overrides)
+    assert error.path == path
+    assert says in str(error)
+
+
 @pytest.mark.parametrize("path", ["training.schedule", "training.annealing", "neurons.training", "sft.broad",
                                   "sft.high_quality"])
 def test_a_batch_that_the_workers_cannot_share_is_refused(path):

@@ -124,3 +124,25 @@ def test_a_moved_base_checkpoint_is_the_same_and_a_changed_one_is_not(tmp_path):
     here = fingerprint(tmp_path / "here", b"weights")
     assert fingerprint(tmp_path / "there", b"weights") == here
     assert fingerprint(tmp_path / "here", b"other weights") != here
+
+
+def test_an_extension_is_part_of_corpus_and_base_and_its_training_of_the_base_alone(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "qwen2"}')
+
+    def fingerprints(*overrides):
+        config = compose_experiment(["experiment=demo", f"model.checkpoint={tmp_path}", *overrides])
+        corpus = plan.corpus(config).key
+
+        class Parent:
+            fingerprint = corpus.fingerprint
+
+        return corpus.fingerprint, plan.base(config, Parent()).key.fingerprint
+
+    extension = "+model.extension={pieces: {languages: [my]}, training: {steps: 2}}"
+    plain, extended = fingerprints(), fingerprints(extension)
+    assert not set(plain) & set(extended)
+    more = fingerprints(extension, "+model.extension.pieces.max_pieces=9")
+    assert not set(more) & set(extended)
+    longer = fingerprints(extension, "model.extension.training.steps=3")
+    assert (longer[0] == extended[0], longer[1] == extended[1]) == (True, False)
+    assert fingerprints(extension, "training.schedule.steps=9") == extended

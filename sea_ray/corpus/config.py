@@ -9,7 +9,7 @@ from typing import Literal
 
 from sea_ray.artifacts import NOT_IDENTITY
 from sea_ray.errors import ConfigError
-from sea_ray.languages import LANGUAGES, language
+from sea_ray.languages import HIGH_RESOURCE, LANGUAGES, language
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,3 +224,31 @@ class TokenizerConfig:
             raise ConfigError("vocab_size", f"{self.vocab_size} is below 259: 256 bytes and 3 special tokens are in it")
         if self.training_bytes_per_language < 1 or self.min_frequency < 1:
             raise ConfigError("training_bytes_per_language", "it and min_frequency must be at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewPieces:
+    """Pieces that a checkpoint's own tokenizer gets for languages whose text it shreds."""
+
+    languages: tuple[str, ...]
+    """Languages to learn them from, in a script that English and Chinese don't use."""
+    max_pieces: int = 2000
+    """Most pieces; each is one row more of the embeddings."""
+    training_bytes_per_language: int = 1_000_000
+    """UTF-8 bytes of each language to learn pieces from; a language that has less repeats what it has."""
+    min_uses: int = 20
+    """A piece must be used so often in that text: a row that is seldom met learns nothing."""
+    max_piece_characters: int = 16
+    """Longest piece, as TokenizerConfig.max_token_characters."""
+
+    def __post_init__(self) -> None:
+        if not self.languages:
+            raise ConfigError("languages", "empty; name the languages that need pieces, or take the extension out")
+        taken = {LANGUAGES[code].script for code in HIGH_RESOURCE}
+        for code in self.languages:
+            if language(code).script in taken:
+                raise ConfigError("languages", f"{code!r} is written in {language(code).script} letters: its pieces, which are "
+                                               "matched first of all, would break words of English or Chinese; leave it out")
+        for name in ("max_pieces", "training_bytes_per_language", "min_uses", "max_piece_characters"):
+            if getattr(self, name) < 1:
+                raise ConfigError(name, f"{getattr(self, name)} is below 1")

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -73,21 +73,11 @@ def train_tokenizer(documents: Documents, config: TokenizerConfig, seed: int) ->
         A tokenizer whose end and padding token is <|endoftext|>; `save_pretrained` writes a folder for AutoTokenizer.
         Text is brought to NFC; every byte string can be encoded.
     """
-    learner = Tokenizer(BPE())
-    learner.normalizer = normalizers.NFC()
-    learner.pre_tokenizer = pre_tokenizers.Split(Regex(WORDS), behavior="isolated")
-    texts = [*_equal_shares(documents, config.training_bytes_per_language, seed), *ROLES * _ROLES_READ]
-    alphabet = _alphabet(texts, max(1, (config.vocab_size - 259) // 4))  # at most three entries each: they always fit
-    trainer = BpeTrainer(
-        vocab_size=config.vocab_size,
-        min_frequency=config.min_frequency,
-        max_token_length=config.max_token_characters,
-        initial_alphabet=alphabet,
-        limit_alphabet=len(alphabet),
-        show_progress=False,
-    )
-    learner.train_from_iterator(texts, trainer)
-    vocab, merges, broken = _as_qwen2(json.loads(learner.to_str())["model"], config.vocab_size)
+    shares = equal_shares(documents, documents.languages, config.training_bytes_per_language, seed)
+    texts = [*shares, *ROLES * _ROLES_READ]
+    alphabet = most_frequent(texts, max(1, (config.vocab_size - 259) // 4))  # at most three entries each: they always fit
+    learned = learn_merges(texts, alphabet, config.vocab_size, config.min_frequency, config.max_token_characters)
+    vocab, merges, broken = _as_qwen2(learned, config.vocab_size)
     tokenizer = Qwen2Tokenizer(
         vocab=vocab,
         merges=merges,
@@ -101,7 +91,36 @@ def train_tokenizer(documents: Documents, config: TokenizerConfig, seed: int) ->
     return tokenizer
 
 
-def _alphabet(texts: Sequence[str], limit: int) -> list[str]:
+def learn_merges(texts: Sequence[str], alphabet: Sequence[str], vocab_size: int, min_frequency: int, max_characters: int
+                 ) -> Mapping[str, Any]:
+    """Return BPE over characters, with vowel signs and tone marks as letters of a word.
+
+    Args:
+        texts: brought to NFC.
+        alphabet: characters that pieces are made of; others part them.
+        vocab_size: pieces, the alphabet among them.
+        min_frequency: a pair must occur so often to be merged.
+        max_characters: of the longest piece.
+
+    Returns:
+        "vocab": piece -> number, and "merges": pairs of pieces, in the order in which they were learned.
+    """
+    learner = Tokenizer(BPE())
+    learner.normalizer = normalizers.NFC()
+    learner.pre_tokenizer = pre_tokenizers.Split(Regex(WORDS), behavior="isolated")
+    trainer = BpeTrainer(
+        vocab_size=vocab_size,
+        min_frequency=min_frequency,
+        max_token_length=max_characters,
+        initial_alphabet=list(alphabet),
+        limit_alphabet=len(alphabet),
+        show_progress=False,
+    )
+    learner.train_from_iterator(texts, trainer)
+    return json.loads(learner.to_str())["model"]
+
+
+def most_frequent(texts: Iterable[str], limit: int) -> list[str]:
     """Return the most frequent characters; of equally frequent ones the first by code point, where the trainer would let the
     hash of its process decide."""
     counts: Counter[str] = Counter()
@@ -143,11 +162,11 @@ def _byte_level(text: str) -> str:
     return "".join(_LETTER_OF_BYTE[byte] for byte in text.encode())
 
 
-def _equal_shares(documents: Documents, cap_bytes: int, seed: int) -> Iterator[str]:
-    """Yield documents until each language has given as many bytes as the largest has, at most `cap_bytes`."""
-    largest = max(sum(len(text.encode()) for text in documents.texts(code, "train")) for code in documents.languages)
+def equal_shares(documents: Documents, languages: Sequence[str], cap_bytes: int, seed: int) -> Iterator[str]:
+    """Yield training documents until each language has given as many bytes as the largest has, at most `cap_bytes`."""
+    largest = max(sum(len(text.encode()) for text in documents.texts(code, "train")) for code in languages)
     budget_bytes = min(cap_bytes, largest)
-    for code in documents.languages:
+    for code in languages:
         rng = random.Random(f"{seed}/{code}")
         size = sum(len(text) for text in _cut(documents, code, budget_bytes))
         taken = min(1.0, 2 * budget_bytes / size)  # of more text than twice the budget, a sample is shuffled

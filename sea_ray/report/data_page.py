@@ -29,6 +29,8 @@ class FertilityRow:
     bytes: int
     """UTF-8."""
     tokens: int
+    own_tokens_per_byte: float | None = None
+    """Of the checkpoint's tokenizer before it got new pieces; None where it got none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,8 +117,11 @@ def _fertility(rows: Sequence[FertilityRow]) -> Html:
         row = found[code]
         lines.append([
             language_heading(code), number(formats.short_count(row.tokens)), number(formats.share(row.tokens / max(1, total))),
-            *(number(f"{row.tokens / max(1, size):.3g}") for size in (row.bytes, row.characters, row.documents))])
+            *(number(f"{row.tokens / max(1, size):.3g}") for size in (row.bytes, row.characters, row.documents)),
+            *([] if row.own_tokens_per_byte is None else [number(f"{row.own_tokens_per_byte:.3g}")])])
     head = ["tokens", "share", "per byte", "per character", "per document"]
+    if any(row.own_tokens_per_byte is not None for row in rows):
+        head.append("per byte without the new pieces (validation part)")
     return join([paragraph("Train part. The more tokens a language takes for what it says, the less of it fits into a budget of "
                            "tokens: compare documents of parallel text."),
                  table(["Language", *map(number_heading, head)], lines, "compact")])

@@ -61,18 +61,29 @@ def report_facts(report: TrainReport) -> dict[str, Any]:
 
 
 def train_policy(model: PreTrainedModel, policy: TrainPolicy, sources: Mapping[str, SequenceSet], mixture: Mixture,
-                 training: TrainConfig, context: StageContext, held_out: Mapping[str, SequenceSet]) -> dict[str, Any]:
+                 training: TrainConfig, context: StageContext, held_out: Mapping[str, SequenceSet], *, first_row: int = 0
+                 ) -> dict[str, Any]:
     """Train what a policy names; facts: the report, the tokens, and the proof that nothing else moved.
+
+    Args:
+        model: trained in place.
+        policy: what trains.
+        sources: language -> sequences.
+        mixture: which of them when.
+        training: steps, batch, optimiser.
+        context: the stage.
+        held_out: what is looked at while it trains.
+        first_row: of the embeddings that trains, for "embeddings" alone.
 
     Raises:
         DataError: something else moved.
     """
-    with trainable(model, policy) as trained, training_states(context) as states:
+    with trainable(model, policy, first_row=first_row) as trained, training_states(context) as states:
         report = train(model, sources, mixture, training, context.worker, context.tracker, held_out=held_out, states=states)
     proof = trained.prove_untouched(model)
     if not proof.holds:
         raise DataError(f"training with policy {policy.kind!r} moved more than it names: {proof}")
-    return {"training": report_facts(report), "tokens": report.tokens,
+    return {"training": report_facts(report) | {"trained_values": trained.num_values}, "tokens": report.tokens,
             "untouched": asdict(proof) | {"statement": str(proof)}}
 
 
@@ -105,14 +116,14 @@ def build(context: StageContext) -> Mapping[str, Any]:
             annealing = _pretrain(model, corpus, config.annealing, high, config.max_epochs, context, "annealing")
     bits = validation_bits(model, corpus, context.worker)
     if config.checkpoint is not None:
-        _check_prediction(bits, corpus, len(tokenizer))
+        check_prediction(bits, corpus, len(tokenizer))
     if context.worker.rank == 0:
         Checkpoint.save(context.folder, model, tokenizer)
     return {"training": training, "annealing": annealing, "parameters": sum(p.numel() for p in model.parameters()),
             "validation_bits_per_byte": bits}
 
 
-def _check_prediction(bits: Mapping[str, float], corpus: TokenizedCorpus, num_ids: int) -> None:
+def check_prediction(bits: Mapping[str, float], corpus: TokenizedCorpus, num_ids: int) -> None:
     """Raise DataError if a base predicts every language worse than guessing: a tokenizer of another model, broken weights."""
     per_token = {code: value * corpus.num_bytes(code, "validation") / len(corpus.tokens(code, "validation"))
                  for code, value in bits.items()}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from sea_ray.artifacts import NOT_IDENTITY
-from sea_ray.corpus.config import CorpusConfig, TokenizerConfig
+from sea_ray.corpus.config import CorpusConfig, NewPieces, TokenizerConfig
 from sea_ray.evaluation.benchmarks import BenchmarkConfig
 from sea_ray.evaluation.config import EvaluationConfig
 from sea_ray.neurons.config import MergeRule, SelectionConfig
@@ -20,8 +20,8 @@ class CorpusStage:
     """What decides a tokenised corpus."""
 
     corpus: CorpusConfig
-    tokenizer: TokenizerConfig | None
-    """How to train a tokenizer; None takes that of `base_checkpoint`."""
+    tokenizer: TokenizerConfig | NewPieces | None
+    """How to train a tokenizer, or which pieces that of `base_checkpoint` gets; None takes that as it is."""
     base_checkpoint: str | None = field(default=None, metadata=NOT_IDENTITY)
     """Hub id or folder whose tokenizer is taken; its content is among the stage's inputs."""
     base_revision: str | None = field(default=None, metadata=NOT_IDENTITY)
@@ -46,6 +46,19 @@ class BaseStage:
     annealing: TrainConfig | None
     """Second part on the high-resource languages alone."""
     seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtendedBaseStage:
+    """What decides a checkpoint whose vocabulary was extended, besides the corpus, which brings its new tokenizer."""
+
+    checkpoint: str = field(metadata=NOT_IDENTITY)
+    """Hub id or folder. Its content is among the stage's inputs."""
+    revision: str | None = field(metadata=NOT_IDENTITY)
+    training: TrainConfig
+    """Of the new rows of the embeddings."""
+    weights: Mapping[str, float]
+    """Language -> share of the training tokens."""
 
 
 @dataclass(frozen=True, kw_only=True)

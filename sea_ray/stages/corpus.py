@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
@@ -10,9 +11,10 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from sea_ray.corpus.config import QualityConfig
+from sea_ray.corpus.config import NewPieces, QualityConfig, TokenizerConfig
 from sea_ray.corpus.documents import Documents
 from sea_ray.corpus.gather import gather_documents
+from sea_ray.corpus.new_pieces import add_pieces, learn_pieces, script_of
 from sea_ray.corpus.tokenized import TokenizedCorpus, encode_texts, end_of_text_id, tokenize_documents
 from sea_ray.corpus.tokenizer import train_tokenizer
 from sea_ray.evaluation.benchmarks import read_all
@@ -36,19 +38,30 @@ def gather_shard(context: StageContext) -> Mapping[str, Any]:
 
 
 def tokenise(context: StageContext) -> Mapping[str, Any]:
-    """Write `documents/` and `tokens/`; facts: funnel, sources, and documents, bytes and tokens per language and split."""
+    """Write `documents/` and `tokens/`; facts: funnel, sources, and documents, bytes and tokens per language and split.
+
+    Where the tokenizer got new pieces, also how many of each language, and tokens per byte of the validation text, with
+    end-of-text tokens, before and after.
+    """
     config: CorpusStage = context.config
     parts = [Documents.load(folder / "documents", f"{address}/documents")
              for folder, address in zip(context.shards, context.shard_addresses, strict=True)]
     documents = Documents.join(parts, config.corpus.languages, context.folder / "documents")
-    if config.tokenizer is not None:
-        tokenizer = train_tokenizer(documents, config.tokenizer, config.seed)
+    new_pieces: dict[str, Any] = {}
+    if isinstance(config.tokenizer, TokenizerConfig):
+        tokenizer: PreTrainedTokenizerBase = train_tokenizer(documents, config.tokenizer, config.seed)
     else:
         assert config.base_checkpoint is not None
         tokenizer = Checkpoint.from_hub_or_path(config.base_checkpoint, config.base_revision).load_tokenizer()
+        if config.tokenizer is not None:
+            new_pieces = _extend(tokenizer, documents, config.tokenizer, config.seed)
     corpus = tokenize_documents(documents, tokenizer, context.folder / "tokens", max_tokens=config.corpus.max_tokens_per_language,
                                 streams=context.streams)
+    if new_pieces:
+        new_pieces["tokens_per_byte_after"] = {code: corpus.num_tokens(code, "validation") / corpus.num_bytes(code, "validation")
+                                               for code in corpus.languages}
     return {
+        **({"new_pieces": new_pieces} if new_pieces else {}),
         "vocab_size": len(tokenizer),
         "funnel": documents.funnel,
         "sources": documents.sources,
@@ -56,6 +69,19 @@ def tokenise(context: StageContext) -> Mapping[str, Any]:
                                  "tokens": corpus.num_tokens(code, split)}
                          for split in ("train", "validation", "test")} for code in corpus.languages},
     }
+
+
+def _extend(tokenizer: PreTrainedTokenizerBase, documents: Documents, config: NewPieces, seed: int) -> dict[str, Any]:
+    """Give a tokenizer new pieces; facts: how many, and tokens per byte of the validation text before."""
+    before = {}
+    for code in documents.languages:
+        texts = list(documents.texts(code, "validation"))
+        encodings = encode_texts(texts, tokenizer, end_of_text_id(tokenizer))
+        before[code] = sum(map(len, encodings)) / sum(len(text.encode()) for text in texts)
+    pieces = learn_pieces(documents, tokenizer, config, seed)
+    add_pieces(tokenizer, pieces)
+    return {"count": len(pieces), "of": Counter(script_of(piece, config.languages) for piece in pieces),
+            "tokens_per_byte_before": before}
 
 
 class DocumentPerplexity:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 
+import numpy as np
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sea_ray.artifacts import RECORD, read_json
-from sea_ray.corpus.tokenized import TokenizedCorpus
+from sea_ray.corpus.documents import Documents
+from sea_ray.corpus.tokenized import TokenizedCorpus, encode_texts, end_of_text_id
 from sea_ray.evaluation.bits_per_byte import bits_per_byte
 from sea_ray.execution import StageContext
 from sea_ray.languages import SEA_LANGUAGES
@@ -19,6 +22,19 @@ from sea_ray.training.engine import Worker
 def validation_bits(model: PreTrainedModel, corpus: TokenizedCorpus, worker: Worker) -> dict[str, float]:
     """Return language -> bits per byte of the validation text; every rank gets all of them."""
     return _shared_out(corpus.languages, worker, lambda code: _bits(model, corpus, code))
+
+
+def text_bits(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, documents: Documents, worker: Worker
+              ) -> dict[str, float]:
+    """Return the same of documents that are cut by another tokenizer than the corpus'."""
+    eos_id = end_of_text_id(tokenizer)
+
+    def measure(code: str) -> float:
+        texts = list(documents.texts(code, "validation"))
+        tokens = np.fromiter(chain.from_iterable(encode_texts(texts, tokenizer, eos_id)), np.uint32)
+        return bits_per_byte(model, tokens, sum(len(text.encode()) for text in texts), eos_id)
+
+    return _shared_out(documents.languages, worker, measure)
 
 
 def alone_bits(model: PreTrainedModel, packs: Sequence[LanguagePack], corpus: TokenizedCorpus, worker: Worker

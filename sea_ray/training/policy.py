@@ -3,7 +3,7 @@
 Inside `trainable` exactly the described values require a gradient, which is all that the loop and its engines look at.
 Values are trained in place, or in small parameters of their own:
 
-    all, ffn_only, embeddings    the model's own tensors
+    all, ffn_only, embeddings    the model's own tensors; of embeddings perhaps only the rows from one on
     neurons                      the change of the selected rows and columns (compact.py); the base is put back
     lora                         W + alpha / r * B A on frozen W (Hu et al. 2021, arXiv 2106.09685, section 4.1), by
                                  peft; merged into W at the end
@@ -16,13 +16,13 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from sea_ray.errors import ConfigError
 from sea_ray.neurons.sets import NeuronSet
 from sea_ray.neurons.sites import TensorSlice, describe
-from sea_ray.neurons.untouched import Snapshot, UntouchedProof, prove_untouched, snapshot, tensor_digests
+from sea_ray.neurons.untouched import Snapshot, UntouchedProof, digest_tensor, prove_untouched, snapshot, tensor_digests
 from sea_ray.training.compact import PREFIX, CompactNeurons, compact_neurons
 from sea_ray.training.config import FFN_PROJECTIONS, TrainPolicy
 
@@ -45,6 +45,8 @@ class Trained:
     """Dense tensors that may be another when the block has ended; none for "neurons", which puts the base back."""
     slices: Mapping[str, TensorSlice]
     """Dense tensor -> rows or columns that may move, for "neurons"."""
+    first_row: int
+    """Rows of the free tensors before it stay, for "embeddings"; 0: all may move."""
     before: Snapshot
     """Digests of the model when the block began."""
 
@@ -54,11 +56,12 @@ class Trained:
         Args:
             model: after the block; for "neurons" with the pack of the deltas applied.
         """
-        return prove_untouched(self.before, _snapshot(model, self.free, self.slices))
+        return prove_untouched(self.before, _snapshot(model, self.free, self.slices, self.first_row))
 
 
 @contextmanager
-def trainable(model: PreTrainedModel, policy: TrainPolicy, neurons: NeuronSet | None = None) -> Iterator[Trained]:
+def trainable(model: PreTrainedModel, policy: TrainPolicy, neurons: NeuronSet | None = None, *, first_row: int = 0
+              ) -> Iterator[Trained]:
     """Make exactly what a policy describes require a gradient; the model is a plain transformers model afterwards.
 
     When the block ends, the tensors require gradients as before and have the names and modules of before. After an error
@@ -68,6 +71,7 @@ def trainable(model: PreTrainedModel, policy: TrainPolicy, neurons: NeuronSet | 
         model: a transformers causal language model.
         policy: what trains.
         neurons: the set, for "neurons" alone.
+        first_row: first row of the embeddings that trains, for "embeddings" alone.
 
     Raises:
         ConfigError: a set is missing or too much, a tensor that would train in place is below float32, or the policy finds
@@ -77,13 +81,14 @@ def trainable(model: PreTrainedModel, policy: TrainPolicy, neurons: NeuronSet | 
     if (neurons is None) == (policy.kind == "neurons"):
         raise ConfigError("kind", f"{policy.kind!r} {'needs a' if neurons is None else 'takes no'} set of neurons: it "
                                   "belongs to 'neurons' alone")
+    assert not first_row or policy.kind == "embeddings", "only embeddings have rows of their own"
     free = frozenset(_free_tensors(model, policy))
     slices = {} if neurons is None else neurons.slices(describe(model))
-    before = _snapshot(model, free, slices)
-    with _installed(model, policy, free, neurons) as compact:
-        training = {name: p.numel() for name, p in model.named_parameters() if p.requires_grad}
+    before = _snapshot(model, free, slices, first_row)
+    with _installed(model, policy, free, neurons) as compact, _rows_held(model, free, first_row):
+        training = {name: p[first_row:].numel() for name, p in model.named_parameters() if p.requires_grad}
         yield Trained(policy=policy, names=tuple(training), num_values=sum(training.values()), compact=compact,
-                      free=free, slices=slices, before=before)
+                      free=free, slices=slices, first_row=first_row, before=before)
 
 
 def is_added(name: str) -> bool:
@@ -108,12 +113,18 @@ def _free_tensors(model: PreTrainedModel, policy: TrainPolicy) -> list[str]:
     return [name for name in found if policy.kind != "lora" or name.endswith(".weight")]
 
 
-def _snapshot(model: nn.Module, free: frozenset[str], slices: Mapping[str, TensorSlice]) -> Snapshot:
-    """Return the digests of a model, free slices or free whole tensors apart."""
+def _snapshot(model: nn.Module, free: frozenset[str], slices: Mapping[str, TensorSlice], first_row: int) -> Snapshot:
+    """Return the digests of a model, free slices, free whole tensors or their free rows apart."""
     if slices:
         return snapshot(model, slices)
     digests = tensor_digests(model)
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    if first_row:
+        for name, parameter in list(model.named_parameters()):
+            if name in free:
+                held, moving = f"{name}[:{first_row}]", parameter[first_row:]
+                digests |= {held: digest_tensor(parameter[:first_row]), name: digest_tensor(moving)}
+                sizes |= {held: parameter.numel() - moving.numel(), name: moving.numel()}
     return Snapshot(
         outside={name: digest for name, digest in digests.items() if name not in free},
         inside={name: digest for name, digest in digests.items() if name in free},
@@ -144,6 +155,21 @@ def _in_place(model: nn.Module, names: Iterable[str]) -> Iterator[None]:
     finally:
         for name, parameter in parameters.items():
             parameter.requires_grad_(before[name])
+
+
+@contextmanager
+def _rows_held(model: nn.Module, names: Iterable[str], first_row: int) -> Iterator[None]:
+    """Let the rows before one have no gradient: AdamW, which never decays embeddings, then leaves them byte for byte."""
+    def without_held(grad: Tensor) -> Tensor:
+        return grad.index_fill(0, torch.arange(first_row, device=grad.device), 0)
+
+    parameters = dict(model.named_parameters())
+    hooks = [parameters[name].register_hook(without_held) for name in names] if first_row else []
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 @contextmanager

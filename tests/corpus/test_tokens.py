@@ -8,7 +8,7 @@ from transformers import AutoTokenizer, Qwen2Config
 from sea_ray.corpus.config import CorpusConfig, DemoSource, TokenizerConfig
 from sea_ray.corpus.documents import SPLITS
 from sea_ray.corpus.tokenized import TokenizedCorpus, tokenize_documents
-from sea_ray.corpus.tokenizer import _QWEN2_SPLIT, _equal_shares, _share, train_tokenizer
+from sea_ray.corpus.tokenizer import _QWEN2_SPLIT, _share, equal_shares, train_tokenizer
 from sea_ray.errors import ConfigError
 from sea_ray.serving.token_text import TokenBytes
 
@@ -123,7 +123,7 @@ def test_languages_give_equal_bytes_to_the_tokenizer_repeating_if_they_have_less
 
 def test_a_huge_document_gives_no_more_than_its_languages_share(make_documents):
     documents = make_documents({"th": {"train": ["ก็ไม่รู้" * 100_000, "สั้น"]}, "en": {"train": ["short"]}})
-    given = list(_equal_shares(documents, 1000, 0))
+    given = list(equal_shares(documents, documents.languages, 1000, 0))
     assert max(len(text.encode()) for text in given) <= 1000
     assert sum(len(text.encode()) for text in given) < 3000
 

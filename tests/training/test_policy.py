@@ -165,3 +165,23 @@ def test_a_policy_is_checked_where_it_is_written():
                            ({"lora_modules": ("q_projj",)}, "did you mean q_proj")):
         with pytest.raises(ConfigError, match=message):
             TrainPolicy(kind="lora", **wrong)
+
+
+def test_of_the_embeddings_only_the_rows_from_one_on_may_train(model, sources):
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    mixture = Mixture({name: source.num_sequences for name, source in sources.items()}, dict.fromkeys(sources, 1.0), 0, None,
+                      CONFIG.total_samples)
+    with trainable(model, TrainPolicy(kind="embeddings"), first_row=40) as trained:
+        train(model, sources, mixture, CONFIG, SoloWorker("cpu"), NullTracker())
+    after = dict(model.named_parameters())
+    assert {name for name in after if not torch.equal(after[name], before[name])} == trained.free
+    for name in trained.free:
+        assert torch.equal(after[name][:40], before[name][:40])
+        assert (after[name][40:] != before[name][40:]).any(1).all()
+    assert trained.num_values == sum(21 * after[name].shape[1] for name in trained.free)
+    proof = trained.prove_untouched(model)
+    assert proof.holds
+    assert proof.values_inside == trained.num_values
+    with torch.no_grad():
+        model.get_input_embeddings().weight[39] += 1
+    assert trained.prove_untouched(model).changed_outside == ("model.embed_tokens.weight[:40]",)
