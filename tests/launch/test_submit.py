@@ -1,0 +1,51 @@
+"""What is sent to a cluster, and what is refused before anything is."""
+
+from pathlib import Path
+
+import pytest
+
+from sea_ray.errors import ConfigError, MachineError
+from sea_ray.launch import submit
+
+REPO = Path(__file__).resolve().parents[2]
+
+
+def test_of_the_repository_less_than_five_megabytes_are_sent():
+    files = submit.sent_files(REPO)
+    assert REPO / "jobs" / "run.py" in files
+    assert REPO / "conf" / "config.yaml" in files
+    assert not any(set(file.relative_to(REPO).parts) & {".git", ".venv", "runs", "__pycache__"} for file in files)
+    assert sum(file.stat().st_size for file in files) < 5_000_000
+
+
+def test_a_folder_with_data_is_refused_and_the_data_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(submit, "MAX_WORKING_DIR_BYTES", 1000)
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "jobs" / "run.py").write_text("")
+    (tmp_path / "text.jsonl").write_text("x" * 2000)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "more").write_text("x" * 9000)
+    with pytest.raises(MachineError, match=r"text\.jsonl \(0\.0 MB\)") as caught:
+        submit.sent_files(tmp_path)
+    assert "more" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("arguments", "says"), [
+    ([], "there is no job ''"), (["ran", "experiment=demo"], "did you mean run"),
+    (["run", "experiment=demo", "corpus.langages=[vi]"], "did you mean languages"),
+])
+def test_a_wrong_command_is_refused_before_a_cluster_is_asked(arguments, says):
+    with pytest.raises(ConfigError, match=says):
+        submit.submit(arguments, None, address="http://127.0.0.1:1", working_dir=REPO)
+
+
+def test_the_command_is_quoted_for_a_shell():
+    name, entrypoint = submit._entrypoint(["run", "experiment=demo", "sft.mixes.natural={en: 1, vi: 2}"], REPO, "python3.11")
+    assert name == "demo"
+    assert entrypoint == "python3.11 jobs/run.py experiment=demo 'sft.mixes.natural={en: 1, vi: 2}'"
+
+
+@pytest.mark.ray
+def test_an_address_that_does_not_answer_is_named():
+    with pytest.raises(MachineError, match=r"no cluster answers at http://127\.0\.0\.1:9"):
+        submit.status([], None, address="http://127.0.0.1:9")
