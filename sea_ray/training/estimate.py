@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sea_ray.neurons.config import SiteKind
-from sea_ray.training.config import ExecutionConfig, TrainConfig, TrainPolicy
+from sea_ray.training.config import PROJECTIONS, ExecutionConfig, TrainConfig, TrainPolicy
 from sea_ray.training.shape import EMBEDDINGS, ModelShape, Sizes, num_values
 
 FLOAT = 4
@@ -307,7 +307,8 @@ def step_work(training: Training, *, checkpointing: bool = False) -> StepWork:
     gradient of the weights that train (Kaplan et al. 2020, arXiv 2001.08361, section 2.1: C = 6 N); attention over T tokens
     4 T H forward and twice as much backward in each layer (Chowdhery et al. 2022, arXiv 2204.02311, appendix B). Neurons have
     2 n of their own values only for the weights' gradient, so about 4 n in all; adapters 6 n of their own values besides. Nothing
-    is propagated below the lowest values that train. With checkpointing the layers are computed forward twice.
+    is propagated below the lowest values that train. With checkpointing the layers are computed forward twice, but for down_proj where
+    nothing waits for its output (measured: where all values or the embeddings train).
     """
     shape, config = training.shape, training.config
     tokens = config.batch_sequences * config.sequence_tokens
@@ -318,12 +319,20 @@ def step_work(training: Training, *, checkpointing: bool = False) -> StepWork:
     weights = 2.0 * sum(matrices.values()) * tokens
     embeddings = bool(set(EMBEDDINGS) & set(sizes))
     forward, inputs = layers + head, layers + head
+    pairs = 4.0 * config.sequence_tokens * shape.d_query * shape.num_layers * tokens
+    attention = 3 * pairs
     if not embeddings:  # nothing below layer 0 trains, so its first products need no gradient of their input
-        inputs -= 2.0 * tokens * sum(math.prod(shape.projection(name)) for name in ("q_proj", "k_proj", "v_proj"))
+        above = any(".layers.0.self_attn." in name for name in sizes)
+        inputs -= 2.0 * tokens * sum(math.prod(shape.projection(name)) for name in PROJECTIONS[:3 if above else 6])
+        attention -= 0 if above else 2 * pairs / shape.num_layers
     if training.policy.kind == "lora":
         weights *= 3
     if embeddings:
         weights += head
-    attention = 4.0 * config.sequence_tokens * shape.d_query * shape.num_layers * tokens
-    again = 1 if checkpointing else 0
-    return StepWork(matrices=forward + inputs + weights + again * layers, attention=(3 + again) * attention)
+    matrices_again = attention_again = 0.0
+    if checkpointing:
+        attention_again = pairs
+        spared = math.prod(shape.projection("down_proj")) if training.policy.kind in ("all", "embeddings") else 0
+        beside = weights / 3 if training.policy.kind == "lora" else 0
+        matrices_again = layers - 2.0 * shape.num_layers * spared * tokens + beside
+    return StepWork(matrices=forward + inputs + weights + matrices_again, attention=attention + attention_again)
