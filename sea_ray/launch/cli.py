@@ -32,7 +32,7 @@ exit codes: 0 done, 2 configuration, 3 data, 4 machine, 130 interrupted
 COMMANDS = {
     "run": ("sea_ray.launch.run:run", "carry out an experiment: detection, training, sweeps, evaluation, report"),
     "data": ("sea_ray.launch.data:data", "make and show what an experiment is trained on: cleaning, shares, tokens, samples"),
-    "plan": ("sea_ray.launch.plan:plan", "say what an experiment's trainings will take, and whether they fit, before anything starts"),
+    "plan": ("sea_ray.launch.plan:plan", "say what an experiment's trainings take and whether they fit, before anything starts"),
     "generate": ("sea_ray.launch.generate:generate",
                  "make conversations: a teacher's instructions, or questions about what does not exist, by swap or stories"),
     "review": ("sea_ray.launch.review:review",

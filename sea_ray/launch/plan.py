@@ -43,6 +43,8 @@ class Forecast:
     planned: PlannedTraining
     execution: ExecutionConfig
     """As it is for the training's policy."""
+    device: str
+    """"cpu" or "cuda"."""
     memory: MemoryEstimate
     flops: float
     """Of all its steps."""
@@ -63,11 +65,11 @@ def plan(overrides: Sequence[str], console: Console) -> int:
     config = compose_experiment(overrides)
     table, room = load_accelerators(), room_of(config.cluster)
     shape, origin = model_shape(config.model)
-    console.print(f"model       {shape.num_values:,} values in {shape.num_layers} layers of width {shape.d_model:,}, from {origin}")
+    console.print(f"model       {shape.num_values:,} values, {shape.num_layers} layers of width {shape.d_model:,}, from {origin}")
     training = config.cluster.training
     console.print(f"workers     {training.num_workers}, each with {room.words}")
-    console.print(f"assumed     {table.utilisation:.0%} of the peak rate of {config.cluster.accelerator or device_of(config.cluster)} "
-                  f"(accelerators.yaml, {table.dated})\n")
+    accelerator = config.cluster.accelerator or device_of(config.cluster)
+    console.print(f"assumed     {table.utilisation:.0%} of the peak rate of {accelerator} (accelerators.yaml, {table.dated})\n")
     seconds, refused = 0.0, []
     for forecast in forecasts(config, Store(config.store.url)):
         for line in _describe(forecast):
@@ -75,7 +77,8 @@ def plan(overrides: Sequence[str], console: Console) -> int:
         if forecast.planned.state != "finished":
             seconds += forecast.seconds or 0
             refused += [f"{forecast.planned.name}: {reason}" for reason in excess(forecast, room)]
-    console.print(f"\nto train    {_hours(seconds)} without what is finished; detection, evaluation and looks at held-out text are not in it")
+    console.print(f"\nto train    {_hours(seconds)} without what is finished; detection, evaluation and looks at held-out text come "
+                  "on top")
     for reason in refused:
         console.print(f"[red]no room[/]     {reason}")
     console.print("[red]`sea-ray run` will refuse this[/]" if refused else "fits        as far as these estimates go")
@@ -102,7 +105,8 @@ def forecasts(config: ExperimentConfig, store: Store) -> Iterator[Forecast]:
         execution = cluster.training.for_policy(planned.training.policy.kind)
         work = step_work(planned.training, checkpointing=execution.activation_checkpointing)
         flops = work.total * planned.training.config.steps * planned.times
-        yield Forecast(planned=planned, execution=execution, flops=flops, seconds=_seconds(flops, planned.training, cluster, table),
+        yield Forecast(planned=planned, execution=execution, device=device_of(cluster), flops=flops,
+                       seconds=_seconds(flops, planned.training, cluster, table),
                        memory=estimate_memory(planned.training, execution, device_of(cluster)))
 
 
@@ -121,7 +125,7 @@ def room_of(cluster: ClusterConfig) -> Room:
     share = max(0.0, psutil.virtual_memory().available / workers - PROCESS_BYTES)
     host = share if is_here else None
     if device == "cpu":
-        words = f"{_gb(share)} of the memory that is available here" if is_here else "the memory of a cluster's node, not known here"
+        words = f"{_gb(share)} of the memory that is available here" if is_here else "the memory of a cluster's node, not known"
         return Room(device=device, device_bytes=host, host_bytes=None, words=words)
     memory = table.get(cluster.accelerator).memory_gb if cluster.accelerator else None
     if memory is None:
@@ -135,13 +139,11 @@ def excess(forecast: Forecast, room: Room) -> list[str]:
     """Return why a training does not fit, with the numbers and the remedies that suffice; empty if it does."""
     memory, reasons = forecast.memory, []
     if room.device_bytes is not None and memory.peak > room.device_bytes:
-        reasons.append(f"a worker needs {_gb(memory.peak)} (weights {_gb(memory.weights)}, gradients {_gb(memory.gradients)}, optimiser "
-                       f"{_gb(memory.optimizer)}, activations {_gb(memory.activations)}, passing {_gb(memory.buffers)}) and has "
-                       f"{room.words}: {_remedies(forecast, room)}")
+        reasons.append(f"a worker needs {_gb(memory.peak)} ({_parts(memory)}) and has {room.words}: {_remedies(forecast, room)}")
     if room.host_bytes is not None and memory.host > room.host_bytes:
-        reasons.append(f"a worker needs {_gb(memory.host)} of this machine's memory to load the model or to hold what is offloaded, "
-                       f"and its share of what is available is {_gb(room.host_bytes)}: take fewer cluster.training.num_workers, "
-                       "or no offload")
+        reasons.append(f"a worker needs {_gb(memory.host)} of this machine's memory to load the model or to hold what is "
+                       f"offloaded, and its share of what is available is {_gb(room.host_bytes)}: take fewer "
+                       "cluster.training.num_workers, or no offload")
     return reasons
 
 
@@ -155,7 +157,8 @@ def _remedies(forecast: Forecast, room: Room) -> str:
         if estimate_memory(changed, other, room.device).peak <= room.device_bytes:
             return f"{says} would fit ({_gb(estimate_memory(changed, other, room.device).peak)})"
         tried.append(says)
-    return f"nothing suffices ({tried[-1]} neither): take more workers, a larger accelerator, a smaller model or sft.policy.kind=lora"
+    return (f"nothing suffices{f' ({tried[-1]} neither)' if tried else ''}: take more workers, a larger accelerator, a smaller model "
+            "or policy")
 
 
 def _changes(training: Training, execution: ExecutionConfig, prefix: str) -> Iterator[tuple[str, Training, ExecutionConfig]]:
@@ -189,28 +192,39 @@ def _seconds(flops: float, training: Training, cluster: ClusterConfig, table: Ac
     if training.config.dtype not in accelerator.tflops:
         raise ConfigError(f"accelerators.{name}.tflops", f"there is no rate for {training.config.dtype}")
     threads = cluster.training.threads_per_worker if accelerator.per_thread else 1
-    return flops / (cluster.training.num_workers * max(1, threads) * accelerator.tflops[training.config.dtype] * 1e12 * table.utilisation)
+    rate = accelerator.tflops[training.config.dtype] * 1e12 * table.utilisation
+    return flops / (cluster.training.num_workers * max(1, threads) * rate)
 
 
 def _describe(forecast: Forecast) -> Iterator[str]:
     planned, memory, execution = forecast.planned, forecast.memory, forecast.execution
     training = planned.training
     share = training.trained_values / training.shape.num_values
-    state = {"finished": "[green]finished[/], will be reused", "to do": "to do", "open": "to do or finished: an earlier sweep decides"}
-    yield f"[bold]{planned.name}[/]  {state[planned.state]}"
+    yield f"[bold]{planned.name}[/]  {_STATES[planned.state]}"
     neurons = ", ".join(f"{count:,} {site}" for site, count in training.neurons.items())
     yield (f"    trains    {training.policy.kind}{f' ({neurons})' if neurons else ''}: {training.trained_values:,} values "
            f"({share:.2%})" + (f", {planned.times} times, one after the other" if planned.times > 1 else ""))
     config = training.config
-    yield (f"    steps     {planned.times * config.steps:,}, {planned.times * training.tokens:,} tokens, {forecast.flops:.3g} FLOPs"
+    steps, tokens = planned.times * config.steps, planned.times * training.tokens
+    yield (f"    steps     {steps:,}, {tokens:,} tokens, {forecast.flops:.3g} FLOPs"
            + (f", {_hours(forecast.seconds)}" if forecast.seconds is not None else ""))
     size, _ = micro_batches(config, execution.num_workers)
-    plain, again = (activation_bytes(training, size, kept, "cpu") for kept in (False, True))
+    other = not execution.activation_checkpointing
+    switched = activation_bytes(training, size, other, forecast.device)
     how = f"ZeRO {execution.zero_stage}" if execution.engine == "deepspeed" else "plain torch"
-    yield (f"    a worker  {how}{f', offload {execution.offload}' if execution.offload != 'none' else ''}: weights {_gb(memory.weights)}, "
-           f"gradients {_gb(memory.gradients)}, optimiser {_gb(memory.optimizer)}, activations {_gb(memory.activations)} "
-           f"({_gb(plain)} kept, {_gb(again)} with checkpointing), passing {_gb(memory.buffers)}; peak {_gb(memory.peak)}"
-           + (f", and {_gb(memory.host)} of the processor's memory" if memory.host else ""))
+    how += f", offload {execution.offload}" if execution.offload != "none" else ""
+    yield (f"    a worker  {how}: peak {_gb(memory.peak)} ({_parts(memory)})"
+           + (f", and {_gb(memory.host)} of the processor's memory" if memory.host else "")
+           + f"; {'with' if other else 'without'} activation checkpointing activations {_gb(switched)}")
+
+
+_STATES = {"finished": "[green]finished[/], will be reused", "to do": "to do",
+           "open": "to do or finished: an earlier sweep decides"}
+
+
+def _parts(memory: MemoryEstimate) -> str:
+    return (f"weights {_gb(memory.weights)}, gradients {_gb(memory.gradients)}, optimiser {_gb(memory.optimizer)}, activations "
+            f"{_gb(memory.activations)}, passing {_gb(memory.buffers)}")
 
 
 def _gb(size: float) -> str:

@@ -257,7 +257,8 @@ def _kept_inputs(training: Training) -> tuple[int, int]:
         return 1, 1
     if policy.kind == "lora":
         modules = set(policy.lora_modules)
-        return bool(modules & {"q_proj", "k_proj", "v_proj"}) + bool(modules & {"gate_proj", "up_proj"}), int("down_proj" in modules)
+        norms = bool(modules & {"q_proj", "k_proj", "v_proj"}) + bool(modules & {"gate_proj", "up_proj"})
+        return norms, int("down_proj" in modules)
     chosen = {site for site, count in training.neurons.items() if count}
     return bool(chosen - {"ffn"}) + ("ffn" in chosen), 0
 
@@ -270,7 +271,10 @@ def _cast_bytes(training: Training, checkpointing: bool) -> int:
     if training.config.dtype != "bfloat16":
         return 0
     layers = 1 if checkpointing and training.policy.kind != "all" else shape.num_layers
-    return 2 * (layers * shape.layer_matrix_values + shape.embedding_values)
+    trained = training.trained if training.policy.kind == "neurons" else {}
+    substituted = {name.split(".")[-2] for name in trained}
+    kept = sum(math.prod(shape.projection(name)) for name in PROJECTIONS if name not in substituted)
+    return 2 * (layers * kept + shape.embedding_values)
 
 
 def _head_bytes(training: Training) -> tuple[int, int]:
@@ -307,8 +311,8 @@ def step_work(training: Training, *, checkpointing: bool = False) -> StepWork:
     gradient of the weights that train (Kaplan et al. 2020, arXiv 2001.08361, section 2.1: C = 6 N); attention over T tokens
     4 T H forward and twice as much backward in each layer (Chowdhery et al. 2022, arXiv 2204.02311, appendix B). Neurons have
     2 n of their own values only for the weights' gradient, so about 4 n in all; adapters 6 n of their own values besides. Nothing
-    is propagated below the lowest values that train. With checkpointing the layers are computed forward twice, but for down_proj where
-    nothing waits for its output (measured: where all values or the embeddings train).
+    is propagated below the lowest values that train. With checkpointing the layers are computed forward twice, but for down_proj
+    where nothing waits for its output (measured: where all values or the embeddings train).
     """
     shape, config = training.shape, training.config
     tokens = config.batch_sequences * config.sequence_tokens

@@ -12,15 +12,14 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from benchmarks.neuron_step import make_batch, spread_neurons
 from benchmarks.neuron_step import Preset as Sizes
-from sea_ray.neurons.config import SelectionConfig
-from sea_ray.training.config import ExecutionConfig, TrainConfig, TrainPolicy, WholeExecution
+from benchmarks.neuron_step import make_batch, spread_neurons
+from sea_ray.training.config import ExecutionConfig, TrainConfig, TrainPolicy
 from sea_ray.training.engine import TorchEngine
-from sea_ray.training.estimate import Training, estimate_memory, gradient_and_state_bytes, micro_batches, step_work
+from sea_ray.training.estimate import Training, estimate_memory, step_work
 from sea_ray.training.model import new_model
 from sea_ray.training.policy import trainable
-from sea_ray.training.shape import ModelShape, num_values, selected_neurons
+from sea_ray.training.shape import ModelShape, num_values
 
 REPO = Path(__file__).resolve().parents[2]
 TOKENS = 256
@@ -57,7 +56,7 @@ def test_the_tensors_that_train_are_those_of_a_real_model(shape, kind, tied):
     with trainable(model, POLICIES[kind], neurons) as trained:
         assert num_values(known.trained(POLICIES[kind], counts)) == trained.num_values
         if kind != "lora":
-            assert [size for size in known.trained(POLICIES[kind], counts).values()] == [
+            assert list(known.trained(POLICIES[kind], counts).values()) == [
                 tuple(p.shape) for p in model.parameters() if p.requires_grad]
 
 
@@ -127,8 +126,9 @@ def test_the_peak_is_within_a_quarter_of_what_a_process_really_held(kind, micro_
     values = {"steps": 2, "batch_sequences": 4, "sequence_tokens": 256, "micro_batch": micro_batch}
     execution = {"activation_checkpointing": checkpointing}
     asked = {"shape": MEASURED, "vocab": vocab, "kind": kind, "config": values, "execution": execution}
-    done = subprocess.run([sys.executable, "-c", MEASURE, json.dumps(asked)], cwd=REPO, capture_output=True, text=True, timeout=300,
-                          env=os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"})  # what is freed goes back at once
+    gives_back = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"}  # what is freed goes back to the system at once
+    done = subprocess.run([sys.executable, "-c", MEASURE, json.dumps(asked)], cwd=REPO, env=gives_back, capture_output=True, text=True,
+                          timeout=300)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     shape = ModelShape(**MEASURED, d_head=64, vocab_size=vocab, tie_embeddings=True)
