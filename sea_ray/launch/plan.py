@@ -77,7 +77,7 @@ def plan(overrides: Sequence[str], console: Console) -> int:
         if forecast.planned.state != "finished":
             seconds += forecast.seconds or 0
             refused += [f"{forecast.planned.name}: {reason}" for reason in excess(forecast, room)]
-    console.print(f"\nto train    {_hours(seconds)} without what is finished; detection, evaluation and looks at held-out text come "
+    console.print(f"\nto train    {_hours(seconds)} without what is finished; detection and evaluation come "
                   "on top")
     for reason in refused:
         console.print(f"[red]no room[/]     {reason}")
@@ -157,8 +157,8 @@ def _remedies(forecast: Forecast, room: Room) -> str:
         if estimate_memory(changed, other, room.device).peak <= room.device_bytes:
             return f"{says} would fit ({_gb(estimate_memory(changed, other, room.device).peak)})"
         tried.append(says)
-    return (f"nothing suffices{f' ({tried[-1]} neither)' if tried else ''}: take more workers, a larger accelerator, a smaller model "
-            "or policy")
+    weaker = f" ({tried[-1]} neither)" if tried else ""
+    return f"nothing suffices{weaker}: take more workers, a larger accelerator, a smaller model or policy"
 
 
 def _changes(training: Training, execution: ExecutionConfig, prefix: str) -> Iterator[tuple[str, Training, ExecutionConfig]]:
