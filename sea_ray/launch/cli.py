@@ -33,6 +33,7 @@ COMMANDS = {
     "run": ("sea_ray.launch.run:run", "carry out an experiment: detection, training, sweeps, evaluation, report"),
     "data": ("sea_ray.launch.data:data", "make and show what an experiment is trained on: cleaning, shares, tokens, samples"),
     "plan": ("sea_ray.launch.plan:plan", "say what an experiment's trainings take and whether they fit, before anything starts"),
+    "doctor": ("sea_ray.launch.doctor:doctor", "look whether this machine, and the Hub, have what the experiments need"),
     "generate": ("sea_ray.launch.generate:generate",
                  "make conversations: a teacher's instructions, or questions about what does not exist, by swap or stories"),
     "review": ("sea_ray.launch.review:review",
@@ -57,12 +58,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command = commands.add_parser(name, help=text, description=text, epilog=EXAMPLES,
                                       formatter_class=argparse.RawDescriptionHelpFormatter)
         command.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="Hydra overrides")
+        if name == "doctor":
+            command.add_argument("--online", action="store_true", help="ask the Hugging Face Hub about every id in conf/, too")
     parsed = parser.parse_args(arguments)
     console = Console(highlight=False, soft_wrap=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # `ray job stop` ends a job like Ctrl-C ends a terminal's
     try:
         module, _, function = COMMANDS[parsed.command][0].partition(":")
-        return getattr(importlib.import_module(module), function)(parsed.overrides, console)
+        flags = {"online": True} if getattr(parsed, "online", False) else {}
+        return getattr(importlib.import_module(module), function)(parsed.overrides, console, **flags)
     except SeaRayError as error:
         Console(stderr=True, highlight=False, soft_wrap=True).print(Text(f"error: {error}", style="red"))
         return error.exit_code
