@@ -104,7 +104,8 @@ def _device() -> Finding:
                                                             "cluster.training.device=cuda would be refused")
     names = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
     memory = torch.cuda.get_device_properties(0).total_memory / GIB
-    return Finding(verdict="ok", subject="device", text=f"{len(names)} x {names[0]} of {memory:.0f} GiB, CUDA {torch.version.cuda}")
+    text = f"{len(names)} x {names[0]} of {memory:.0f} GiB, CUDA {torch.version.cuda}"
+    return Finding(verdict="ok", subject="device", text=text)
 
 
 def _room() -> Iterator[Finding]:

@@ -117,8 +117,7 @@ def check_repository(repository: Repository) -> Finding:
         ask = api.model_info if repository.kind == "model" else api.dataset_info
         info = ask(repository.name, revision=repository.revision or None)
     except GatedRepoError:
-        return Finding(verdict="bad", subject=subject, text=f"is gated: ask for access at https://huggingface.co/{repository.name} "
-                                                            "and set HF_TOKEN")
+        return Finding(verdict="bad", subject=subject, text="is gated: ask for access on its page and set HF_TOKEN")
     except RevisionNotFoundError:
         return Finding(verdict="bad", subject=subject, text=f"has no revision {repository.revision}: name one that it has")
     except RepositoryNotFoundError:
@@ -149,7 +148,8 @@ def check_table(table: Table) -> Finding:
                            text=f"there is no configuration {table.name!r}{nearest(table.name, names)}")
         splits = datasets.get_dataset_split_names(table.dataset, table.name or None, revision=revision)
         if table.split not in splits:
-            return Finding(verdict="bad", subject=subject, text=f"there is no split {table.split!r}{nearest(table.split, splits)}")
+            return Finding(verdict="bad", subject=subject,
+                           text=f"there is no split {table.split!r}{nearest(table.split, splits)}")
         rows = dataset_rows(table.dataset, name=table.name or None, split=table.split, revision=revision, setting="conf")
         row = next((row for _, row in rows), None)
     except (DataError, FileNotFoundError, ValueError, datasets.exceptions.DatasetsError) as error:
@@ -175,5 +175,6 @@ def _has(row: Mapping[str, Any], column: str) -> bool:
 
 def unreachable(error: Exception) -> MachineError:
     """Return what is said when the network is not there."""
-    return MachineError(f"the Hub cannot be reached ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}): "
+    (line, *_) = str(error).splitlines() or [""]
+    return MachineError(f"the Hub cannot be reached ({type(error).__name__}: {line}): "
                         "check the network, a proxy and HF_HUB_OFFLINE; without --online the machine alone is looked at")

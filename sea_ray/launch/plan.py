@@ -173,13 +173,15 @@ def _changes(training: Training, execution: ExecutionConfig, prefix: str) -> Ite
         execution = replace(execution, activation_checkpointing=True)
         says.append(f"{prefix}activation_checkpointing=true")
         yield ", ".join(says), training, execution
-    if execution.engine != "deepspeed" or execution.num_workers == 1:
+    if execution.engine != "deepspeed":
         return
-    for stage in range(execution.zero_stage + 1, 4):
+    alone = execution.num_workers == 1  # then there is nobody to share with, and ZeRO-3 is refused
+    for stage in () if alone else range(execution.zero_stage + 1, 4):
         execution = replace(execution, zero_stage=stage)
         yield ", ".join([*says, f"{prefix}zero_stage={stage}"]), training, execution
+    execution = replace(execution, zero_stage=2 if alone else 3, offload="none")
     says.append(f"{prefix}zero_stage={execution.zero_stage}")
-    for what in ("optimizer", "all"):
+    for what in ("optimizer",) if alone else ("optimizer", "all"):
         execution = replace(execution, offload=what)
         yield ", ".join([*says, f"{prefix}offload={what}"]), training, execution
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sea_ray.neurons.config import SiteKind
 from sea_ray.training.config import PROJECTIONS, ExecutionConfig, TrainConfig, TrainPolicy
@@ -181,16 +181,16 @@ class _States:
             states = cls(weights=weights, gradients=FLOAT * overlap, optimizer=3 * FLOAT * sum(parts) + FLOAT * len(parts),
                          accumulated=whole_gradients + (bucket if stage == 2 else 0), passing=whole_gradients + 2 * bucket,
                          flattened=FLOAT * max(parts) + bucket)
-        return states._offloaded(execution.offload)
+        return states._offloaded(execution.offload, stage)
 
-    def _offloaded(self, what: str) -> _States:
+    def _offloaded(self, what: str, stage: int) -> _States:
         if what == "none":
             return self
+        gone = self.gradients if stage > 1 else 0  # stage 1 keeps every gradient on the device until all are there
         states = self.gradients + self.optimizer
         weights = self.weights if what == "all" else 0
-        return _States(weights=self.weights - weights, gradients=0, optimizer=0, accumulated=self.accumulated - self.gradients,
-                       passing=self.passing - self.gradients, flattened=self.flattened, offloaded=states + weights,
-                       offloaded_states=states)
+        return replace(self, weights=self.weights - weights, gradients=0, optimizer=0, offloaded=states + weights,
+                       offloaded_states=states, accumulated=self.accumulated - gone, passing=self.passing - gone)
 
 
 def decay_groups(sizes: Mapping[str, tuple[int, ...]]) -> list[list[int]]:

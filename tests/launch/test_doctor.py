@@ -116,11 +116,13 @@ def rows(tmp_path):
 
 
 @pytest.mark.parametrize(("changed", "verdict", "says"), [
-    ({}, "ok", "translation.th"), ({"columns": ("question", "translation.km")}, "bad", "no column translation.km; there are question"),
+    ({}, "ok", "translation.th"),
+    ({"columns": ("question", "translation.km")}, "bad", "no column translation.km; there are question"),
     ({"split": "trian"}, "bad", "did you mean train"), ({"name": "mian"}, "bad", "no configuration 'mian'"),
     ({"dataset": "/nowhere"}, "bad", "/nowhere")])
 def test_a_table_is_looked_at_with_its_configuration_split_and_columns(rows, changed, verdict, says):
-    table = {"dataset": str(rows), "revision": "", "name": "", "split": "train", "columns": ("question", "translation.th")} | changed
+    columns = ("question", "translation.th")
+    table = {"dataset": str(rows), "revision": "", "name": "", "split": "train", "columns": columns} | changed
     found = check_table(Table(**table))
     assert found.verdict == verdict
     assert says in found.text

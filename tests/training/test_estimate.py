@@ -118,8 +118,8 @@ def measured(shape, kind, micro_batch, checkpointing):
         before = resident("VmRSS")
         train(model, sources, mixture, config, worker, NullTracker())
         return resident("VmHWM") - before, {site: sum(neurons.counts(site, 8)) for site in neurons.sites} if neurons else {}
-for kind in ("all", "lora"):
-    measured({"d_model": 32, "num_layers": 1, "num_heads": 2, "num_kv_heads": 1, "d_mlp": 48}, kind, 0, True)  # loads what is loaded late
+for kind in ("all", "lora"):  # loads what is loaded late
+    measured({"d_model": 32, "num_layers": 1, "num_heads": 2, "num_kv_heads": 1, "d_mlp": 48}, kind, 0, True)
 print(json.dumps({name: measured(asked["shape"], *case) for name, case in asked["cases"].items()}))
 """
 
@@ -144,6 +144,7 @@ def test_the_peak_is_within_a_quarter_of_what_a_process_really_held(measured, ca
     kind, micro_batch, checkpointing = CASES[case]
     found, neurons = measured[case]
     shape = ModelShape(**MEASURED, d_head=64, vocab_size=VOCAB, tie_embeddings=True)
-    training = Training(shape=shape, policy=POLICIES[kind], neurons=neurons, config=TrainConfig(**CONFIG, micro_batch=micro_batch))
+    config = TrainConfig(**CONFIG, micro_batch=micro_batch)
+    training = Training(shape=shape, policy=POLICIES[kind], neurons=neurons, config=config)
     said = estimate_memory(training, ExecutionConfig(activation_checkpointing=checkpointing))
     assert said.peak - 4 * shape.num_values == pytest.approx(found, rel=0.25)
