@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import psutil
 from rich.console import Console
@@ -181,7 +182,8 @@ def _changes(training: Training, execution: ExecutionConfig, prefix: str) -> Ite
         yield ", ".join([*says, f"{prefix}zero_stage={stage}"]), training, execution
     execution = replace(execution, zero_stage=2 if alone else 3, offload="none")
     says.append(f"{prefix}zero_stage={execution.zero_stage}")
-    for what in ("optimizer",) if alone else ("optimizer", "all"):
+    kinds: tuple[Literal["optimizer", "all"], ...] = ("optimizer",) if alone else ("optimizer", "all")
+    for what in kinds:
         execution = replace(execution, offload=what)
         yield ", ".join([*says, f"{prefix}offload={what}"]), training, execution
 
