@@ -236,6 +236,9 @@ class ClusterConfig:
     """Refuse to start with less room in the store's file system."""
     min_free_memory_gib: float = 3.0
     """Refuse to start with less memory available."""
+    accelerator: str | None = None
+    """What a worker computes on, as conf/accelerators.yaml names it: decides what a plan says of time and whether memory
+    suffices. null: the processor, or a GPU of which nothing is known."""
     training: ExecutionConfig = field(default_factory=ExecutionConfig)
     """Workers, engine, ZeRO stage, device."""
 

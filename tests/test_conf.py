@@ -51,9 +51,13 @@ def test_the_demo_has_what_the_issue_promises():
     assert config.serving.host == "127.0.0.1"
 
 
-def test_the_7b_experiment_teaches_every_language_from_sources_that_say_their_licence():
-    config = compose_experiment(["experiment=qwen2_7b"])
+@pytest.mark.parametrize("size", ["0_5b", "1_5b", "7b"])
+def test_the_recipe_teaches_every_language_from_sources_that_say_their_licence(size):
+    config = compose_experiment([f"experiment=seallms3_{size}"])
     assert config.model.revision
+    assert len(config.corpus.languages) == 12
+    assert len(config.neurons.languages) == 10
+    assert config.sft.policy.kind == "all"
     for code in config.corpus.languages:
         said = [row for row in config.sft.data.provenance(code) if row.stage == "broad"]
         assert {row.name for row in said} - {"demo world"}, code

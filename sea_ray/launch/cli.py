@@ -7,6 +7,7 @@ import importlib
 import signal
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.text import Text
@@ -15,11 +16,14 @@ import sea_ray
 from sea_ray.errors import SeaRayError
 
 EXAMPLES = """examples:
+  sea-ray doctor --online
+  sea-ray plan experiment=demo
   sea-ray run experiment=demo
   sea-ray data experiment=local_text corpus.root=DIR
   sea-ray run experiment=local_text corpus.root=DIR
   sea-ray run experiment=demo 'sweep.neurons.grid={neurons.selection.top_frac: [0.02, 0.05]}'
   sea-ray review experiment=demo
+  sea-ray submit --address http://127.0.0.1:8265 run experiment=demo
   sea-ray serve run=demo
   sea-ray serve run=demo serving.port=9000
 
@@ -30,14 +34,29 @@ exit codes: 0 done, 2 configuration, 3 data, 4 machine, 130 interrupted
 COMMANDS = {
     "run": ("sea_ray.launch.run:run", "carry out an experiment: detection, training, sweeps, evaluation, report"),
     "data": ("sea_ray.launch.data:data", "make and show what an experiment is trained on: cleaning, shares, tokens, samples"),
+    "plan": ("sea_ray.launch.plan:plan", "say what an experiment's trainings take and whether they fit, before anything starts"),
+    "doctor": ("sea_ray.launch.doctor:doctor", "look whether this machine, and the Hub, have what the experiments need"),
     "generate": ("sea_ray.launch.generate:generate",
                  "make conversations: a teacher's instructions, or questions about what does not exist, by swap or stories"),
     "review": ("sea_ray.launch.review:review",
                "write sheets of what is taught for native speakers, or read those in sft.data.reviews"),
     "judge": ("sea_ray.launch.judge:judge", "ask a judge whether the winner's answers refuse, beside what the detector says"),
+    "submit": ("sea_ray.launch.submit:submit", "carry out a command on a cluster as a job, such as submit run experiment=demo"),
+    "status": ("sea_ray.launch.submit:status", "list a cluster's jobs, or show the output of one and follow it"),
+    "stop": ("sea_ray.launch.submit:stop", "stop a job of a cluster; what it had finished is reused"),
     "serve": ("sea_ray.launch.serve_command:serve", "serve the winner of a finished run behind an OpenAI-compatible API"),
 }
 """Command -> the function that carries it out, imported only then, and what --help says of it."""
+
+_ADDRESS: dict[str, dict[str, Any]] = {"--address": {
+    "default": "http://127.0.0.1:8265", "help": "the cluster's dashboard (default: %(default)s)"}}
+OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
+    "doctor": {"--online": {"action": "store_true", "help": "ask the Hugging Face Hub about every id in conf/, too"}},
+    "submit": {**_ADDRESS, "--no-follow": {"dest": "follow", "action": "store_false", "help": "don't wait for the job's end"},
+               "--again": {"action": "store_true", "help": "submit it once more although it has succeeded"},
+               "--python": {"default": "python", "help": "the cluster's interpreter (default: %(default)s)"}},
+    "status": _ADDRESS, "stop": _ADDRESS}
+"""Command -> what it takes besides overrides."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,13 +72,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, (_, text) in COMMANDS.items():
         command = commands.add_parser(name, help=text, description=text, epilog=EXAMPLES,
                                       formatter_class=argparse.RawDescriptionHelpFormatter)
-        command.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="Hydra overrides")
+        metavar, what = {"submit": ("COMMAND KEY=VALUE", "command and Hydra overrides"), "status": ("JOB", "one of them"),
+                         "stop": ("JOB", "which")}.get(name, ("KEY=VALUE", "Hydra overrides"))
+        command.add_argument("overrides", nargs="*", metavar=metavar, help=what)
+        for flag, settings in OPTIONS.get(name, {}).items():
+            command.add_argument(flag, **settings)
     parsed = parser.parse_args(arguments)
     console = Console(highlight=False, soft_wrap=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # `ray job stop` ends a job like Ctrl-C ends a terminal's
     try:
         module, _, function = COMMANDS[parsed.command][0].partition(":")
-        return getattr(importlib.import_module(module), function)(parsed.overrides, console)
+        flags = {name: value for name, value in vars(parsed).items() if name not in ("command", "overrides")}
+        return getattr(importlib.import_module(module), function)(parsed.overrides, console, **flags)
     except SeaRayError as error:
         Console(stderr=True, highlight=False, soft_wrap=True).print(Text(f"error: {error}", style="red"))
         return error.exit_code

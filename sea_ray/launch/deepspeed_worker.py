@@ -22,6 +22,7 @@ from sea_ray.training.engine import (
     Read,
     adamw,
     choose_device,
+    execution_for,
     load_optimizer_state,
     optimizer_state,
     precision,
@@ -98,7 +99,9 @@ class DeepSpeedEngine:
         """Args: model, parameters: what trains; config: optimiser, clipping, precision; worker: this rank."""
         deepspeed = _import_deepspeed()
         self._version = deepspeed.__version__
-        self._config, self._worker, self._stage = config, worker, worker.execution.zero_stage
+        self._config, self._worker = config, worker
+        self._execution = execution_for(model, worker.execution)
+        self._stage = self._execution.zero_stage
         self._named, self._parameters = parameters, list(parameters.values())
         if self._stage == 3 and worker.world_size == 1:
             raise ConfigError("zero_stage", "3 shares parameters among workers, and there is one: choose 0, 1 or 2")
@@ -108,7 +111,7 @@ class DeepSpeedEngine:
             model=module, optimizer=adamw(model, parameters, config), config=self._settings(), dist_init_required=False)
         if self._stage == 3:  # the loss reads this weight outside the forward of the module that owns it
             deepspeed.zero.register_external_parameter(module, model.get_output_embeddings().weight)
-        if worker.execution.compile:
+        if self._execution.compile:
             self._engine.compile()
         self._deepspeed = deepspeed
         self._gradient_bytes = 0
@@ -118,9 +121,9 @@ class DeepSpeedEngine:
         bucket = min(values + values % 2, BUCKET_VALUES)  # DeepSpeed refuses an odd bucket
         zero: dict[str, Any] = {"stage": self._stage, "overlap_comm": False, "reduce_bucket_size": bucket,
                 "allgather_bucket_size": bucket}
-        if self._worker.execution.offload != "none":
+        if self._execution.offload != "none":
             zero["offload_optimizer"] = {"device": "cpu"}
-        if self._worker.execution.offload == "all":
+        if self._execution.offload == "all":
             zero["offload_param"] = {"device": "cpu"}
         return {
             "train_micro_batch_size_per_gpu": 1, "gradient_accumulation_steps": 1,  # boundaries are set by backward()

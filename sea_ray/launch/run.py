@@ -15,6 +15,7 @@ from sea_ray.launch.compose import compose_experiment
 from sea_ray.launch.console import ConsoleTracker
 from sea_ray.launch.machine import MemoryMeter, check_room, cluster_address, machine, versions
 from sea_ray.launch.narrator import Narrator
+from sea_ray.launch.plan import check_plan
 from sea_ray.launch.wandb_tracker import WandbTracker, resolve_mode
 from sea_ray.pipeline import Experiment, run_experiment
 from sea_ray.tracking import JsonlTracker, Tracker, Trackers
@@ -36,6 +37,7 @@ def run(overrides: Sequence[str], console: Console) -> int:
     store = Store(config.store.url)
     folder = store.run_folder(config.name)
     check_room(config.cluster, folder)
+    check_plan(config, store)
     tracker = make_tracker(config, folder, console)
     start = time.monotonic()
     with MemoryMeter() as memory:

@@ -76,8 +76,8 @@ def _entrypoint(arguments: Sequence[str], folder: Path, python: str) -> tuple[st
     command, *overrides = arguments or ("",)
     known = sorted(file.stem for file in (folder / "jobs").glob("*.py"))
     if command not in known:
-        raise ConfigError("", f"there is no job {command!r}{nearest(command, known)}: jobs/ of the working directory holds what "
-                              "can be submitted")
+        raise ConfigError("", "jobs/ of the working directory holds what can be submitted, and there is no "
+                              f"{command!r}{nearest(command, known)}")
     config = compose_experiment(overrides)
     return config.name, shlex.join([python, f"jobs/{command}.py", *overrides])
 

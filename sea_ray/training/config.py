@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -187,6 +187,18 @@ class TrainConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WholeExecution:
+    """How trainings of all of a model's values are computed, where they need more room than the others."""
+
+    zero_stage: int = 3
+    """As in ExecutionConfig."""
+    offload: Literal["none", "optimizer", "all"] = "none"
+    """As in ExecutionConfig."""
+    activation_checkpointing: bool = True
+    """As in ExecutionConfig."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ExecutionConfig:
     """How a training is computed; never part of its identity."""
 
@@ -216,6 +228,9 @@ class ExecutionConfig:
     """Liger's kernels for norms, rotary positions and SwiGLU, on CUDA with liger-kernel installed."""
     compile: bool = False
     """Whether torch.compile takes the model: a minute or more at first, then faster steps on an accelerator."""
+    whole: WholeExecution | None = None
+    """What is otherwise where all values train: neurons and adapters go best with stage 0 or 1, all values of a large model
+    need 2 or 3. null: nothing."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -242,3 +257,15 @@ class ExecutionConfig:
         if self.zero_stage not in {"none": (0, 1, 2, 3), "optimizer": (1, 2, 3), "all": (3,)}[self.offload]:
             raise ConfigError("offload", f"zero_stage={self.zero_stage} cannot offload {self.offload!r}: choose stage 1, 2 or 3 "
                                          "for the optimiser, 3 for all")
+        if self.whole is not None:
+            self.for_policy("all")  # checks it
+
+    def for_policy(self, kind: PolicyKind) -> ExecutionConfig:
+        """Return how a training of that policy is computed.
+
+        Raises:
+            ConfigError: `whole` is not possible.
+        """
+        if self.whole is None or kind != "all":
+            return self
+        return replace(self, whole=None, **asdict(self.whole))

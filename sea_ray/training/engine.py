@@ -100,6 +100,11 @@ class Worker(Protocol):
         """Return the kind and number of workers and the versions, for the record."""
 
 
+def execution_for(model: nn.Module, execution: ExecutionConfig) -> ExecutionConfig:
+    """Return how a model is trained: by `execution.whole` where all of its values train, and else as all others."""
+    return execution.for_policy("all") if all(p.requires_grad for p in model.parameters()) else execution
+
+
 def parameter_groups(model: PreTrainedModel, parameters: Parameters, weight_decay: float) -> list[dict[str, Any]]:
     """Return optimiser groups: weight decay acts on the matrices of the layers, and on every change of a neuron.
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from transformers import PreTrainedModel
 
 from sea_ray.errors import ConfigError
-from sea_ray.training.engine import Worker
+from sea_ray.training.engine import Worker, execution_for
 
 
 @contextmanager
@@ -19,7 +19,7 @@ def prepared(model: PreTrainedModel, worker: Worker) -> Iterator[None]:
     Raises:
         ConfigError: fused kernels are asked for where there are none.
     """
-    execution = worker.execution
+    execution = execution_for(model, worker.execution)
     if execution.fused_kernels:
         _fuse(model, worker)
     if execution.activation_checkpointing:

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import math
 import os
 import pickle
 import socket
@@ -21,12 +22,14 @@ from sea_ray.neurons.untouched import snapshot, tensor_digests
 from sea_ray.tracking import NullTracker
 from sea_ray.training.config import ExecutionConfig, ModelConfig, TrainConfig, TrainPolicy
 from sea_ray.training.engine import SoloWorker
+from sea_ray.training.estimate import Training, gradient_and_state_bytes
 from sea_ray.training.loop import train
 from sea_ray.training.mixture import Mixture
 from sea_ray.training.model import new_model
 from sea_ray.training.neuron_training import train_neurons
 from sea_ray.training.policy import trainable
 from sea_ray.training.sequences import pack_corpus
+from sea_ray.training.shape import ModelShape
 
 CONFIG = TrainConfig(steps=6, batch_sequences=8, sequence_tokens=16, learning_rate=3e-3, weight_decay=0.1,
                      micro_batch=2)
@@ -38,11 +41,12 @@ POLICIES = {"ffn_only": (TrainPolicy(kind="ffn_only"), 0), "embeddings": (TrainP
             "rows of embeddings": (TrainPolicy(kind="embeddings"), 30), "lora": (TrainPolicy(kind="lora", lora_rank=4), 0)}
 """Name -> policy, and the first row that trains."""
 STAGES = (1, 0, 2, 3)
+SHAPE = ModelConfig(d_model=32, num_layers=2, d_mlp=48, max_position=64)
 VOCAB = 4000  # 128,000 embedding values: above the size that ZeRO-3 leaves whole
 
 
 def toy():
-    model = new_model(ModelConfig(d_model=32, num_layers=2, d_mlp=48, max_position=64), VOCAB, seed=3, eos_id=0)
+    model = new_model(SHAPE, VOCAB, seed=3, eos_id=0)
     tokens = np.random.default_rng(0).integers(0, 60, 800)
     sources = {"th": pack_corpus(tokens[:400], 0, 16), "vi": pack_corpus(tokens[400:], 0, 16)}
     sizes = {name: part.num_sequences for name, part in sources.items()}
@@ -91,9 +95,10 @@ def policies(worker):
     for name, (policy, first_row) in POLICIES.items():
         model, sources, mixture = toy()
         with trainable(model, policy, first_row=first_row) as trained:
-            train(model, sources, mixture, POLICY_CONFIG, worker, NullTracker())
+            report = train(model, sources, mixture, POLICY_CONFIG, worker, NullTracker())
         found[name] = (trained.prove_untouched(model).holds,
-                       {name: p.detach().numpy().copy() for name, p in model.named_parameters()})
+                       {name: p.detach().numpy().copy() for name, p in model.named_parameters()},
+                       report.gradient_and_state_bytes)
     return found
 
 
@@ -166,9 +171,9 @@ def test_unselected_weights_are_byte_equal_after_fifty_steps(ranks, place, dtype
 @each_stage
 @pytest.mark.parametrize("kind", POLICIES)
 def test_every_policy_trains_under_every_zero_stage_what_it_trains_alone(ranks, alone, place, kind):
-    _, expected = alone["policies"][kind]
+    _, expected, _ = alone["policies"][kind]
     for results in ranks.values():
-        holds, weights = results[place]["policies"][kind]
+        holds, weights, _ = results[place]["policies"][kind]
         assert holds
         assert weights.keys() == expected.keys()
         for name, values in expected.items():
@@ -189,6 +194,23 @@ def test_the_bytes_are_those_of_the_stage(ranks, place):
         assert 0 <= first.gradient_and_state_bytes - copies * values_bytes <= spare + padding
         reductions = micro_batches if stage >= 2 else 1
         assert 0 <= first.allreduce_bytes_per_step - reductions * values_bytes <= padding
+
+
+@pytest.mark.slow
+@each_stage
+def test_a_plan_says_beforehand_what_gradients_and_states_take(ranks, place):
+    execution = ExecutionConfig(num_workers=2, engine="deepspeed", zero_stage=STAGES[place])
+    shape = ModelShape.from_config(SHAPE, VOCAB)
+    for results in ranks.values():
+        found = results[place]
+        of_neurons, of_all = (report.gradient_and_state_bytes for report in found["reports"])
+        measured = {"neurons": of_neurons, "all": of_all} | {kind: size for kind, (*_, size) in found["policies"].items()}
+        whole = [policy for policy, first_row in POLICIES.values() if not first_row]
+        for policy in (TrainPolicy(kind="all"), TrainPolicy(kind="neurons"), *whole):
+            training = Training(shape=shape, policy=policy, config=CONFIG, neurons={"ffn": 2, "v": 1})
+            # Where the plan spreads neurons otherwise over the layers, another of their tensors may lie in two partitions.
+            spare = 4 * max(math.prod(size) for size in training.trained.values()) if policy.kind == "neurons" else 0
+            assert abs(gradient_and_state_bytes(training, execution) - measured[policy.kind]) <= spare + 400, policy.kind
 
 
 @pytest.mark.slow

@@ -31,7 +31,7 @@ def test_a_folder_with_data_is_refused_and_the_data_named(tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize(("arguments", "says"), [
-    ([], "there is no job ''"), (["ran", "experiment=demo"], "did you mean run"),
+    ([], "there is no ''"), (["ran", "experiment=demo"], "did you mean run"),
     (["run", "experiment=demo", "corpus.langages=[vi]"], "did you mean languages"),
 ])
 def test_a_wrong_command_is_refused_before_a_cluster_is_asked(arguments, says):

@@ -11,8 +11,8 @@ from sea_ray.errors import ConfigError
 from sea_ray.neurons.sets import NeuronSet
 from sea_ray.neurons.untouched import tensor_digests
 from sea_ray.tracking import NullTracker
-from sea_ray.training.config import PROJECTIONS, TrainConfig, TrainPolicy
-from sea_ray.training.engine import SoloWorker
+from sea_ray.training.config import PROJECTIONS, ExecutionConfig, TrainConfig, TrainPolicy, WholeExecution
+from sea_ray.training.engine import SoloWorker, execution_for
 from sea_ray.training.loop import train
 from sea_ray.training.mixture import Mixture
 from sea_ray.training.model import new_model
@@ -185,3 +185,10 @@ def test_of_the_embeddings_only_the_rows_from_one_on_may_train(model, sources):
     with torch.no_grad():
         model.get_input_embeddings().weight[39] += 1
     assert trained.prove_untouched(model).changed_outside == ("model.embed_tokens.weight[:40]",)
+
+
+@pytest.mark.parametrize(("kind", "stage"), [("all", 3), ("lora", 1), ("embeddings", 1)])
+def test_only_where_every_value_trains_is_it_computed_in_the_way_of_whole_models(model, kind, stage):
+    execution = ExecutionConfig(num_workers=2, engine="deepspeed", zero_stage=1, whole=WholeExecution(zero_stage=3))
+    with trainable(model, TrainPolicy(kind=kind)):
+        assert execution_for(model, execution).zero_stage == stage == execution.for_policy(kind).zero_stage

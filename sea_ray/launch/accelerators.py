@@ -1,0 +1,72 @@
+"""The table of accelerators that a plan reckons with: `conf/accelerators.yaml`, dated and editable."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import yaml
+
+from sea_ray.decoding import decode
+from sea_ray.errors import ConfigError, nearest
+from sea_ray.launch.compose import config_folder
+
+TABLE = "accelerators.yaml"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accelerator:
+    """What a worker computes on."""
+
+    tflops: Mapping[str, float]
+    """Precision -> dense peak rate, 10^12 operations per second."""
+    memory_gb: float | None = None
+    """Memory, 10^9 bytes; null: what the machine has available."""
+    per_thread: bool = False
+    """Whether the rate is one thread's."""
+    source: str
+    """Where the figures are from."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AcceleratorTable:
+    """All accelerators, and what is assumed of them."""
+
+    dated: str
+    """Day on which the figures were looked up."""
+    utilisation: float
+    """Share of the peak rate that a training is assumed to reach."""
+    usable_memory_frac: float
+    """Share of the memory that tensors are assumed to get."""
+    accelerators: Mapping[str, Accelerator]
+    """Name, as cluster.accelerator gives it -> accelerator."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        for name in ("utilisation", "usable_memory_frac"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ConfigError(name, f"{getattr(self, name)} is not above 0 and at most 1")
+
+    def get(self, name: str) -> Accelerator:
+        """Return an accelerator.
+
+        Raises:
+            ConfigError: there is none of that name.
+        """
+        if name not in self.accelerators:
+            raise ConfigError("cluster.accelerator", f"{TABLE} has no {name!r}{nearest(name, self.accelerators)}")
+        return self.accelerators[name]
+
+
+def load_accelerators() -> AcceleratorTable:
+    """Return the table of the configuration folder in use.
+
+    Raises:
+        ConfigError: the file is missing or malformed, with the key.
+    """
+    file = config_folder() / TABLE
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError("", f"{file} cannot be read: {error}") from error
+    return decode(AcceleratorTable, {**values, "dated": str(values.get("dated", ""))}, TABLE.removesuffix(".yaml"))
