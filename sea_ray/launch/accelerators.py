@@ -29,6 +29,26 @@ class Accelerator:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TextRates:
+    """What it takes to make a corpus of text."""
+
+    mb_per_s_per_cpu: float
+    """10^6 bytes of text per second and processor, all steps together."""
+    cpus_per_machine: int
+    """Of a machine of a cluster."""
+    usd_per_cpu_hour: Mapping[str, float]
+    """Way to pay -> price of a processor."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        for name in ("mb_per_s_per_cpu", "cpus_per_machine"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(name, f"{getattr(self, name)} is not above 0")
+        if not self.usd_per_cpu_hour:
+            raise ConfigError("usd_per_cpu_hour", "empty; name at least one price")
+
+
+@dataclass(frozen=True, kw_only=True)
 class AcceleratorTable:
     """All accelerators, and what is assumed of them."""
 
@@ -38,6 +58,8 @@ class AcceleratorTable:
     """Share of the peak rate that a training is assumed to reach."""
     usable_memory_frac: float
     """Share of the memory that tensors are assumed to get."""
+    text: TextRates
+    """For the corpus."""
     accelerators: Mapping[str, Accelerator]
     """Name, as cluster.accelerator gives it -> accelerator."""
 

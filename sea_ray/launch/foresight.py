@@ -13,7 +13,7 @@ from sea_ray.artifacts import Artifact, Store
 from sea_ray.config import BaseModelConfig, ExperimentConfig
 from sea_ray.execution import Endpoint, Stage, Trial
 from sea_ray.pipeline import run_experiment
-from sea_ray.stages.configs import BaseStage, ContinuedPretrainingStage, NeuronStage, SftStage
+from sea_ray.stages.configs import BaseStage, ContinuedPretrainingStage, ExtendedBaseStage, NeuronStage, SftStage
 from sea_ray.tracking import NullTracker, Tracker
 from sea_ray.training.config import TrainPolicy
 from sea_ray.training.estimate import Training
@@ -114,6 +114,8 @@ def _trainings(stage: Any, shape: ModelShape) -> Iterator[tuple[str, int, Traini
         yield "", 1, Training(shape=shape, policy=whole, config=stage.training)
         if stage.annealing is not None:
             yield "/annealing", 1, Training(shape=shape, policy=whole, config=stage.annealing)
+    elif isinstance(stage, ExtendedBaseStage):
+        yield "", 1, Training(shape=shape, policy=TrainPolicy(kind="embeddings"), config=stage.training)
     elif isinstance(stage, NeuronStage):
         yield "", len(stage.languages), Training(shape=shape, policy=TrainPolicy(kind="neurons"), config=stage.training,
                                                  neurons=selected_neurons(shape, stage.selection))

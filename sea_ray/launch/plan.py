@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -11,8 +12,10 @@ from rich.console import Console
 
 from sea_ray.artifacts import Store
 from sea_ray.config import ClusterConfig, ExperimentConfig
+from sea_ray.corpus.config import CorpusConfig
+from sea_ray.corpus.sources import input_bytes
 from sea_ray.errors import ConfigError, MachineError
-from sea_ray.launch.accelerators import AcceleratorTable, load_accelerators
+from sea_ray.launch.accelerators import AcceleratorTable, TextRates, load_accelerators
 from sea_ray.launch.compose import compose_experiment
 from sea_ray.launch.foresight import PlannedTraining, model_shape, planned_trainings
 from sea_ray.launch.machine import cluster_address
@@ -70,6 +73,8 @@ def plan(overrides: Sequence[str], console: Console) -> int:
     training = config.cluster.training
     console.print(f"workers     {training.num_workers}, each with {room.words}")
     accelerator = config.cluster.accelerator or device_of(config.cluster)
+    if (num_bytes := text_bytes(config.corpus)):
+        console.print(f"text        {describe_text(num_bytes, table.text, config.cluster.num_cpus or os.cpu_count() or 1)}")
     console.print(f"assumed     {table.utilisation:.0%} of the peak rate of {accelerator} (accelerators.yaml, {table.dated})\n")
     seconds, refused = 0.0, []
     for forecast in forecasts(config, Store(config.store.url)):
@@ -84,6 +89,33 @@ def plan(overrides: Sequence[str], console: Console) -> int:
         console.print(f"[red]no room[/]     {reason}")
     console.print("[red]`sea-ray run` will refuse this[/]" if refused else "fits        as far as these estimates go")
     return 0
+
+
+MACHINES = 8
+"""Of a cluster, for which a plan says how long a corpus takes."""
+
+
+def text_bytes(corpus: CorpusConfig) -> int:
+    """Return the bytes of text that a corpus is made of: of its files, or as many as it may take of datasets; 0: not known."""
+    if corpus.source == "hub":
+        return corpus.max_bytes_per_language * len(corpus.languages)
+    return input_bytes(corpus)
+
+
+def describe_text(num_bytes: int, rates: TextRates, cpus: int) -> str:
+    """Return in words what a corpus takes: processor-hours, hours here and on a cluster, price.
+
+    Args:
+        num_bytes: of the text.
+        rates: of one processor.
+        cpus: of this machine.
+    """
+    hours = num_bytes / (rates.mb_per_s_per_cpu * 1e6) / 3600
+    prices = sorted(rates.usd_per_cpu_hour.items(), key=lambda item: item[1])
+    paid = " or ".join(f"{hours * price:,.2f} USD {way}" for way, price in prices)
+    return (f"{num_bytes / 1e9:,.2f} GB, {hours:,.1f} processor-hours at {rates.mb_per_s_per_cpu:g} MB/s each: "
+            f"{hours / cpus:,.1f} h on {cpus} processors, {hours / rates.cpus_per_machine / MACHINES:,.1f} h on "
+            f"{MACHINES} machines of {rates.cpus_per_machine}; {paid}")
 
 
 def check_plan(config: ExperimentConfig, store: Store) -> None:

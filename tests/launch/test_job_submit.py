@@ -47,3 +47,38 @@ def test_a_submitted_job_runs_the_experiment_and_a_stranger_is_refused(cluster, 
     assert (store / "miniature" / "report.html").is_file()
     assert record["peak_memory_bytes"] == 0, "the cluster's processes are not ours to measure"
     assert "memory per stage in the report" in done.stdout
+
+
+def sea_ray(*arguments: str, environment: dict[str, str], cwd: Path = REPO) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-m", "sea_ray.launch.cli", *arguments], cwd=cwd, env=environment, capture_output=True,
+                          text=True, timeout=500)
+
+
+def test_a_command_submitted_twice_is_one_job_that_the_second_follows(cluster, miniature, tmp_path):
+    address, environment = cluster
+    door = ["--address", address]
+    for _ in range(20):  # the dashboard takes a few seconds
+        if sea_ray("status", *door, environment=environment).returncode == 0:
+            break
+    stranger = sea_ray("status", *door, environment=environment | {"RAY_AUTH_TOKEN": secrets.token_hex(32)})
+    assert stranger.returncode == 4
+    assert "refuses the token" in stranger.stderr
+
+    command = ["submit", *door, "--python", sys.executable, "run", *miniature, f"store.url={tmp_path / 'runs'}",
+               "cluster.min_free_memory_gib=0.5", "tracking.wandb=offline"]
+    first = sea_ray(*command, environment=environment)
+    assert first.returncode == 0, first.stdout[-3000:] + first.stderr[-1000:]
+    assert "MB of code as job miniature-" in first.stdout
+    assert "succeeded" in first.stdout
+    second = sea_ray(*command, environment=environment)
+    assert second.returncode == 0
+    assert "is already there (succeeded); nothing is submitted" in second.stdout
+    assert "report " in second.stdout, "the job's own output is shown"
+
+    job = first.stdout.split("as job ")[1].split()[0]
+    listed = sea_ray("status", *door, environment=environment).stdout
+    assert [line.split()[:2] for line in listed.splitlines()] == [["SUCCEEDED", job]]
+    assert "had ended already" in sea_ray("stop", *door, job, environment=environment).stdout
+    unknown = sea_ray("stop", *door, "miniatur", environment=environment)
+    assert unknown.returncode == 2
+    assert job in unknown.stderr

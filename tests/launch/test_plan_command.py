@@ -10,11 +10,12 @@ from sea_ray import plan
 from sea_ray.artifacts import Store
 from sea_ray.config import BaseModelConfig
 from sea_ray.errors import ConfigError, MachineError
+from sea_ray.languages import LANGUAGES
 from sea_ray.launch import cli
-from sea_ray.launch.accelerators import load_accelerators
+from sea_ray.launch.accelerators import TextRates, load_accelerators
 from sea_ray.launch.compose import compose_experiment
 from sea_ray.launch.foresight import model_shape, planned_trainings
-from sea_ray.launch.plan import Room, check_plan, excess, forecasts, room_of
+from sea_ray.launch.plan import Room, check_plan, describe_text, excess, forecasts, room_of, text_bytes
 from sea_ray.launch.plan import plan as plan_command
 from sea_ray.neurons.config import SelectionConfig
 from sea_ray.training.config import ExecutionConfig, WholeExecution
@@ -43,6 +44,20 @@ def test_every_training_of_the_demo_is_planned_and_nothing_is_written(store):
     assert found["neurons/top_frac=0.05"].times == 10
     assert found["control/lora"].training.config.steps == 100
     assert not list(store.root.iterdir())
+
+
+def test_a_terabyte_of_text_has_hours_machines_and_a_price(tmp_path):
+    rates = TextRates(mb_per_s_per_cpu=1.0, cpus_per_machine=16, usd_per_cpu_hour={"on demand": 0.05, "spot": 0.02})
+    assert describe_text(10**12, rates, 2) == (
+        "1,000.00 GB, 277.8 processor-hours at 1 MB/s each: 138.9 h on 2 processors, 2.2 h on 8 machines of 16; 5.56 USD spot or "
+        "13.89 USD on demand")
+    (tmp_path / "th.txt").write_text("x" * 2000)
+    files = compose_experiment(["experiment=demo", "corpus.source=files", f"corpus.root={tmp_path}",
+                                "+corpus.paths={" + ", ".join(f"{code}: [{{glob: th.txt}}]" for code in LANGUAGES) + "}"])
+    assert text_bytes(files.corpus) == 2000
+    assert text_bytes(compose_experiment(["experiment=seallms3_7b"]).corpus) == 12 * 40_000_000
+    assert text_bytes(compose_experiment(["experiment=demo"]).corpus) == 0
+    assert 0.1 < load_accelerators().text.mb_per_s_per_cpu < 10
 
 
 def test_what_is_finished_is_reused_and_what_a_sweep_decides_is_open(store):
