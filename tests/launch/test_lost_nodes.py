@@ -28,7 +28,9 @@ elastic = pytest.mark.parametrize("training", [1], indirect=True, ids=["from one
 @pytest.fixture
 def cluster(tmp_path):
     path = os.pathsep.join([str(HERE), str(HERE.parents[1])])
-    with LocalCluster(num_cpus=1, PYTHONPATH=path, HOME=str(tmp_path / "head")) as cluster:
+    # Ray counts a node that is gone among what it has for a while, waits so long for its workers, and looks again.
+    with LocalCluster(num_cpus=1, PYTHONPATH=path, HOME=str(tmp_path / "head"),
+                      RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S="30") as cluster:
         yield cluster
 
 

@@ -4,6 +4,7 @@ import dataclasses
 import json
 
 import pytest
+from dry_platform import DryPlatform
 from rich.console import Console
 
 from sea_ray import plan
@@ -18,6 +19,7 @@ from sea_ray.launch.foresight import model_shape, planned_trainings
 from sea_ray.launch.plan import Room, check_plan, describe_text, excess, forecasts, room_of, text_bytes
 from sea_ray.launch.plan import plan as plan_command
 from sea_ray.neurons.config import SelectionConfig
+from sea_ray.pipeline import run_experiment
 from sea_ray.training.config import ExecutionConfig, WholeExecution
 from sea_ray.training.estimate import estimate_memory
 from sea_ray.training.shape import selected_neurons
@@ -77,10 +79,6 @@ def test_with_both_sweeps_finished_every_state_is_known(store, planned_demo):
 
 @pytest.fixture
 def planned_demo(store):
-    from conftest import DryPlatform
-
-    from sea_ray.pipeline import run_experiment
-
     run_experiment(compose_experiment(["experiment=demo"]), DryPlatform(store))
     return planned(store)
 
