@@ -12,9 +12,6 @@ from typing import Any, Protocol
 import pyarrow
 from pyarrow import compute
 
-pyarrow.set_memory_pool(pyarrow.system_memory_pool())
-"""Arrow's default pool keeps what was freed, so that a process grows with the text it sees: by a tenth at 200 MB."""
-
 Read = Callable[[Any], Iterable[pyarrow.Table]]
 """From an item, such as a file, to its rows in batches."""
 Work = Callable[[pyarrow.Table], pyarrow.Table]
