@@ -182,9 +182,9 @@ def main() -> None:
     """Run the benchmark from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="timed turns of each arm")
-    parser.add_argument("--documents", type=int, default=1000, help="documents of each language, about 1.5 kB each")
+    parser.add_argument("--documents", type=int, default=1000, help="documents of each language, about 2.7 kB each")
     parser.add_argument("--check", action="store_true", help="exit 1 when a target is missed")
-    parser.add_argument("--large", type=int, default=11_000, help="the same for the larger text of the memory test")
+    parser.add_argument("--large", type=int, default=6120, help="the same for the larger text of the memory test")
     parser.add_argument("--data", type=Path, help="text and conversations of experiment=local_text, to see how they pack")
     options = parser.parse_args()
     os.environ["TOKENIZERS_PARALLELISM"] = "true"
