@@ -21,7 +21,7 @@ MEETINGS = {
 }
 """(importing room, imported room): the contract in which they meet. No other room imports another."""
 
-LEVELS = ({"errors"}, {"languages", "tracking", "artifacts", "decoding", "near_duplicates", "streams", "agreement"},
+LEVELS = ({"errors", "board"}, {"languages", "tracking", "artifacts", "decoding", "near_duplicates", "streams", "agreement"},
           {"asking", "hub", "leases"}, set(ROOMS), {"execution"}, {"objective", "stages"}, {"config"}, {"plan", "provenance"},
           {"pipeline"},
           {"run_report", "data_report"}, {"launch"}, {"jobs"})
