@@ -14,7 +14,8 @@ from sea_ray.training.engine import Worker, execution_for
 
 @contextmanager
 def prepared(model: PreTrainedModel, worker: Worker) -> Iterator[None]:
-    """Give a model activation checkpointing and fused kernels, as its worker's configuration asks, while the block runs.
+    """Give a model what its worker's configuration asks: activation checkpointing while the block runs, and fused kernels, which
+    replace transformers' own and stay until the process ends.
 
     Raises:
         ConfigError: fused kernels are asked for where there are none.
