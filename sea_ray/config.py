@@ -17,6 +17,7 @@ from sea_ray.safety.gate import SafetyConfig
 from sea_ray.serving.config import ServingConfig
 from sea_ray.sft.config import SftConfig
 from sea_ray.sft.teacher import TeacherConfig
+from sea_ray.stages.configs import NEURON_FIGURES, SFT_FIGURES
 from sea_ray.training.config import ExecutionConfig, MixRule, ModelConfig, PolicyControl, TrainConfig, TrainPolicy
 
 
@@ -310,6 +311,16 @@ class ExperimentConfig:
         for code in self.sft.questions:
             if code not in self.corpus.languages:
                 raise ConfigError(f"sft.questions.{code}", f"{code!r} is not in corpus.languages")
+        for name, search, figures, looks, path in (
+                ("neurons", self.sweep.neurons, NEURON_FIGURES, self.neurons.training.eval_every_steps, "neurons.training"),
+                ("mixes", self.sweep.mixes, SFT_FIGURES, self.sft.broad.eval_every_steps, "sft.broad")):
+            for key in ("objectives", "at_most"):
+                for figure in getattr(search, key):
+                    if figure not in figures:
+                        raise ConfigError(f"sweep.{name}.{key}.{figure}", f"no trial reports it{nearest(figure, figures)}")
+            if search.rungs is not None and not looks:
+                raise ConfigError(f"sweep.{name}.rungs", f"a trial is judged by its looks at held-out text, and {path}."
+                                                         "eval_every_steps=0 takes none: set it, or set rungs=null")
         longest = self.neurons.detection.window_tokens
         if self.model.checkpoint is None and longest > self.model.shape.max_position:
             raise ConfigError("neurons.detection.window_tokens", f"{longest} tokens exceed the model's context of "

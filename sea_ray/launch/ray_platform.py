@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import ray
 from sea_ray.artifacts import Artifact, Store
 from sea_ray.config import ClusterConfig
 from sea_ray.errors import MachineError, SeaRayError
-from sea_ray.execution import Endpoint, Stage, Trial
+from sea_ray.execution import Endpoint, Search, Stage, Trial
 from sea_ray.launch.machine import cluster_address
 from sea_ray.launch.run_queue import open_queue
 from sea_ray.launch.sweep import run_in_group, run_sweep
@@ -158,36 +158,40 @@ class RayPlatform:
             raise
         except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError) as error:
             raise MachineError(f"{stage.name}: its worker process died ({error})") from error
-        self._finish(stage, artifact)
+        self._finish(stage.name, artifact)
         return artifact
 
-    def _finish(self, stage: Stage, artifact: Artifact) -> None:
+    def _finish(self, name: str, artifact: Artifact) -> None:
         with contextlib.suppress(ray.exceptions.RayError):
             self._drain_once()
-        child = self._child(stage.name)
+        child = self._child(name)
         figures = {name: value for name, value in artifact.facts.items() if isinstance(value, int | float)}
         if figures:
             child.log(None, **figures)
-        self._end(stage.name, failed=False)
+        self._end(name, failed=False)
 
     def _end(self, run: str, *, failed: bool) -> None:
         self._finished.add(run)
         self._child(run).finish(failed=failed)
 
-    def sweep(self, name: str, trials: Sequence[tuple[Mapping[str, Any], Stage]]) -> list[Trial]:
-        """Run one stage per point as Ray Tune trials; a failed trial is reported, it never sinks the sweep."""
-        if any(self.store.find(stage.key) is None for _, stage in trials):
+    def sweep(self, name: str, search: Search) -> list[Trial]:
+        """Run what a search proposes as Ray Tune trials; a failed trial is reported, it never sinks the sweep."""
+        def start() -> Path:
             self._start()
             for group in self._groups:
                 group.start()
-        done = run_sweep(name, trials, self.store, self._queue_name, str(self._scratch),
+            return self._scratch / "tune"
+
+        done = run_sweep(name, search, self.store, self._queue_name, start,
                          max_concurrent=max(self.config.max_concurrent_trials, self.config.worker_groups))
-        for trial, (_, stage) in zip(done, trials, strict=True):
-            if trial.artifact is not None and not trial.reused:
-                self._finish(stage, trial.artifact)
-            elif trial.artifact is None:
-                self._child(stage.name).note(f"failed: {trial.error}")
-                self._end(stage.name, failed=True)
+        for trial in done:
+            if trial.reused:
+                continue
+            if trial.artifact is not None:
+                self._finish(trial.name, trial.artifact)
+            else:
+                self._child(trial.name).note(f"{trial.outcome}: {trial.error}")
+                self._end(trial.name, failed=trial.outcome == "failed")
         return done
 
     @contextlib.contextmanager

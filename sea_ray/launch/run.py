@@ -85,7 +85,9 @@ def describe(experiment: Experiment) -> dict[str, object]:
     for name, choice in (("thresholds", experiment.thresholds), ("mixes", experiment.mixes)):
         choices[name] = {"reason": choice.reason, "keeps_limits": choice.keeps_limits,
                          "winner": dict(choice.winner.point),
-                         "trials": [{"point": dict(trial.point), "error": trial.error, "reused": trial.reused,
+                         "front": [dict(point) for point in choice.front],
+                         "trials": [{"point": dict(trial.point), "repetition": trial.repetition, "outcome": trial.outcome,
+                                     "error": trial.error, "reused": trial.reused,
                                      "artifact": place(trial.artifact) if trial.artifact else None}
                                     for trial in choice.trials]}
     roles = {name: place(getattr(experiment, name))
