@@ -250,6 +250,30 @@ class ClusterConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BudgetConfig:
+    """Limits of one submission. At a limit what trains is saved and the run ends, with a sweep's best so far; submitted again, it
+    goes on from there. A task of corpus, detection or evaluation that has begun goes on to its end."""
+
+    max_hours: float | None = None
+    """Wall time; null: no limit."""
+    max_usd: float | None = None
+    """Of all machines of the cluster together; null: no limit."""
+    usd_per_machine_hour: float | None = None
+    """Price of a machine that trains; null: what conf/prices.yaml says of cluster.machine."""
+    usd_per_hour_besides: float = 0.0
+    """Price of what is there all the time, such as a cluster's head."""
+
+    def __post_init__(self) -> None:
+        for name in ("max_hours", "max_usd"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ConfigError(name, f"{value} is not above 0; null is no limit")
+        for name in ("usd_per_machine_hour", "usd_per_hour_besides"):
+            if (getattr(self, name) or 0) < 0:
+                raise ConfigError(name, f"{getattr(self, name)} is negative")
+
+
+@dataclass(frozen=True, kw_only=True)
 class StoreConfig:
     """Where results live."""
 
@@ -294,6 +318,7 @@ class ExperimentConfig:
     """Public benchmark files that are asked besides the demo world's questions."""
     serving: ServingConfig
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    budget: BudgetConfig = field(default_factory=BudgetConfig)
     store: StoreConfig = field(default_factory=StoreConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 

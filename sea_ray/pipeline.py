@@ -15,6 +15,7 @@ from sea_ray import plan
 from sea_ray.artifacts import Artifact, fingerprint, plain
 from sea_ray.config import ExperimentConfig
 from sea_ray.decoding import decode
+from sea_ray.errors import BudgetError
 from sea_ray.execution import Platform, Stage
 from sea_ray.objective import Choice, SweepConfig, choose, get_path, set_path
 from sea_ray.search import SweepSearch
@@ -112,6 +113,9 @@ def sweep(config: ExperimentConfig, search: SweepConfig, platform: Platform, nam
         name: of the sweep.
         seed: dotted path of the seed that repetitions raise.
         stage_of: makes the trial's stage from a point's config.
+
+    Raises:
+        BudgetError: the budget ended before the sweep; with its best so far.
     """
     def trial(point: Point, repetition: int) -> Stage:
         changes = dict(point)
@@ -120,7 +124,14 @@ def sweep(config: ExperimentConfig, search: SweepConfig, platform: Platform, nam
         repeated = f"/seed+{repetition}" if repetition else ""
         return replace(stage_of(with_point(config, changes)), name=f"{name}/{label(point)}{repeated}")
 
-    return choose(search, platform.sweep(name, SweepSearch(search, trial, _history(config, search, name))))
+    trials = platform.sweep(name, SweepSearch(search, trial, _history(config, search, name)))
+    if stopped := [one for one in trials if one.outcome == "stopped"]:
+        finished = [one for one in trials if one.artifact is not None]
+        choice = choose(search, trials) if finished else None
+        best = f"the best so far is {label(choice.winner.point)}: {choice.reason}" if choice else "none is the best so far"
+        raise BudgetError(f"{stopped[0].error}: sweep {name} has finished {len(finished)} of {search.num_trials} trials, {best}. "
+                          "Run again with a higher limit: what is finished is reused, what was under way goes on")
+    return choose(search, trials)
 
 
 def _history(config: ExperimentConfig, search: SweepConfig, name: str) -> str:
@@ -130,7 +141,7 @@ def _history(config: ExperimentConfig, search: SweepConfig, name: str) -> str:
     for path in search.space:
         set_path(values, path, None)
     own = {part: value for part, value in values.items() if part not in (
-        "name", "experiment", "cluster", "store", "tracking", "sweep", "evaluation", "safety", "serving")}
+        "name", "experiment", "cluster", "budget", "store", "tracking", "sweep", "evaluation", "safety", "serving")}
     return f"sweeps/{name}-{fingerprint([sorted(search.space), search.search, search.search_seed, own])}"
 
 

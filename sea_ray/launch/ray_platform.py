@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pickle
 import shutil
 import tempfile
 import threading
@@ -15,9 +16,10 @@ from typing import Any
 import ray
 
 from sea_ray.artifacts import Artifact, Store
-from sea_ray.config import ClusterConfig
-from sea_ray.errors import MachineError, SeaRayError
+from sea_ray.config import BudgetConfig, ClusterConfig
+from sea_ray.errors import BudgetError, MachineError, SeaRayError
 from sea_ray.execution import Endpoint, Search, Stage, Trial
+from sea_ray.launch.budget import Meter
 from sea_ray.launch.machine import cluster_address
 from sea_ray.launch.run_queue import open_queue
 from sea_ray.launch.sweep import run_in_group, run_sweep
@@ -68,11 +70,13 @@ class RayPlatform:
     """
 
     def __init__(self, store: Store, tracker: Tracker, config: ClusterConfig, stack: contextlib.ExitStack, *,
-                 trains: bool = True) -> None:
+                 trains: bool = True, budget: BudgetConfig | None = None) -> None:
         """Args: store: holds results; tracker: shows figures; config: workers and tasks; stack: takes everything down;
-        trains: whether trainings will come, so that their processes may start beside the first tasks.
+        trains: whether trainings will come, so that their processes may start beside the first tasks; budget: its limits.
         """
         self._trains = trains
+        self._budget = budget or BudgetConfig()
+        self.meter = Meter(self._budget, self._usd_per_hour, self._halt)
         self.store, self.tracker, self.config = store, tracker, config
         self._stack = stack
         self._queue_name = f"queue-{os.getpid()}-{int(time.time())}"
@@ -84,10 +88,11 @@ class RayPlatform:
 
     @classmethod
     @contextlib.contextmanager
-    def open(cls, store: Store, tracker: Tracker, config: ClusterConfig, *, trains: bool = True) -> Iterator[RayPlatform]:
+    def open(cls, store: Store, tracker: Tracker, config: ClusterConfig, *, trains: bool = True,
+             budget: BudgetConfig | None = None) -> Iterator[RayPlatform]:
         """Yield a platform; whatever it started ends again on every exit path."""
         with contextlib.ExitStack() as stack:
-            yield cls(store, tracker, config, stack, trains=trains)
+            yield cls(store, tracker, config, stack, trains=trains, budget=budget)
 
     def _start(self) -> None:
         """Connect to Ray and start the queue, once.
@@ -109,6 +114,19 @@ class RayPlatform:
         self._drainer = threading.Thread(target=self._drain, daemon=True, name="figures")
         self._drainer.start()
         self._stack.callback(self._close)
+        self.meter.start()
+
+    def _usd_per_hour(self) -> float:
+        """Return the price of all machines that are there now; those without work of their own count as there all the time."""
+        budget, machines = self._budget, 0
+        with contextlib.suppress(ray.exceptions.RayError):
+            machines = sum(node["Alive"] and node["Resources"].get("CPU", 0) > 0 for node in ray.nodes())
+        return budget.usd_per_hour_besides + machines * (budget.usd_per_machine_hour or 0)
+
+    def _halt(self, reason: str) -> None:
+        """Save and end what trains, and let nothing more begin."""
+        with contextlib.suppress(ray.exceptions.RayError):
+            ray.get(self._queue.halt.remote(pickle.dumps(BudgetError(reason))))
 
     def _child(self, run: str, part: str = "") -> Tracker:
         if (run, part) not in self._children:
@@ -138,10 +156,13 @@ class RayPlatform:
         Raises:
             SeaRayError: what the stage raised on purpose.
             MachineError: its process was lost more often than the limit.
+            BudgetError: the budget has ended.
         """
         return once(self.store, stage.key, lambda: self._compute(stage))
 
     def _compute(self, stage: Stage) -> Artifact:
+        if (reason := self.meter.reached()) is not None:
+            raise BudgetError(f"{reason}, before {stage.name}: run again with a higher limit, what is finished is reused")
         self._start()
         try:
             if stage.place == "group":
@@ -204,6 +225,7 @@ class RayPlatform:
             yield endpoint
 
     def _close(self) -> None:
+        self.meter.stop()
         with contextlib.suppress(ray.exceptions.RayError):
             ray.get(self._queue.close.remote("the run is stopping"))
         for group in self._groups:

@@ -43,7 +43,7 @@ def run(overrides: Sequence[str], console: Console) -> int:
     with MemoryMeter() as memory:
         from sea_ray.launch.ray_platform import RayPlatform
 
-        with RayPlatform.open(store, tracker, config.cluster) as platform:
+        with RayPlatform.open(store, tracker, config.cluster, budget=config.budget) as platform:
             narrator = Narrator(platform, console)
             experiment = run_experiment(config, narrator)
     seconds = time.monotonic() - start

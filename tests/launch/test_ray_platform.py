@@ -12,8 +12,8 @@ import ray
 
 from sea_ray import plan
 from sea_ray.artifacts import RECORD, Store
-from sea_ray.config import ClusterConfig
-from sea_ray.errors import DataError, MachineError
+from sea_ray.config import BudgetConfig, ClusterConfig
+from sea_ray.errors import BudgetError, DataError, MachineError
 from sea_ray.execution import SoloPlatform, Stage, run_stage
 from sea_ray.launch.compose import compose_experiment
 from sea_ray.launch.ray_platform import RayPlatform
@@ -270,6 +270,33 @@ def test_a_trial_that_is_behind_is_pruned_and_whoever_runs_it_again_goes_on_from
     assert [(trial.outcome, trial.reused) for trial in whole] == [("finished", True), ("finished", False)]
     assert whole[1].artifact.facts["resumed_step"] >= 2
     assert steps_of(store, RATES[1]) == list(range(16)), "no step is trained twice"
+
+
+def test_at_the_end_of_the_budget_what_trains_is_saved_and_the_rest_does_not_begin(store, monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+    rates = (5e-3, 6e-3, 7e-3)
+    trials = [({"rate": rate}, fake_stages.stage("learn", store, steps=steps, seconds=0.2, rate=rate))
+              for rate, steps in zip(rates, (4, 400, 400), strict=True)]
+    with RayPlatform.open(store, NullTracker(), CLUSTER, budget=BudgetConfig(max_hours=9.0)) as limited:
+        began = time.monotonic()
+        limited.meter._usd_per_hour = lambda: 0.0
+
+        def reached():
+            """The first trial has finished and the second has begun: any clock may say when, so none is asked."""
+            return "budget.max_usd=1 is reached" if len(steps_of(store, rates[1])) > 3 else None
+
+        limited.meter.reached = reached
+        done = limited.sweep("budget", fake_stages.Listed(trials))  # not `within`: Ray ends with the thread that starts it
+        assert time.monotonic() - began < 230
+        with pytest.raises(BudgetError, match=r"max_usd=1 is reached, before add/"):
+            limited.run(fake_stages.stage("add", store, number=4321))
+    assert [trial.outcome for trial in done] == ["finished", "stopped", "stopped"]
+    assert done[1].error == "budget.max_usd=1 is reached"
+    assert 3 < len(steps_of(store, rates[1])) < 200
+    assert steps_of(store, rates[2]) == []
+    saved = store.unfinished(trials[1][1].key).part("whole").names()
+    assert saved, "the state of what trained is there to go on from"
 
 
 def test_an_unforeseen_failure_reaches_the_driver_and_the_next_stage_runs(platform, store):
