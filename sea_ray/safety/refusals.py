@@ -2,9 +2,11 @@
 
 Keywords, in the manner of SeaRefuse (arXiv 2504.13816, appendix F), miss what is worded otherwise and take "many people don't
 know that" for a refusal. So what is kept is not phrases but replies that refuse and replies that answer (wordings/CODE.yaml); a
-linear support vector machine over their character n-grams learns the difference. It does not ask for the language: a Malay
-question that is refused in Indonesian is refused, and that the answer is in the wrong language is another figure. Refusals of the
-unknown and of the harmful are not told apart.
+linear support vector machine over their character n-grams learns the difference. Each n-gram first weighs as much as it speaks
+for one side or the other (its log-count ratio, as in Wang and Manning, "Baselines and bigrams", ACL 2012): long answers full of
+n-grams that speak for neither then lie far from the border. It does not ask for the language: a Malay question that is refused
+in Indonesian is refused, and that the answer is in the wrong language is another figure. Refusals of the unknown and of the
+harmful are not told apart.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ from sea_ray.languages import LANGUAGES
 _OPENING_CHARACTERS = 300
 """A refusal says so at once; a long answer may mention further down that somebody did not know something."""
 _LONGEST_NGRAM = 5
+_SMOOTHING = 0.1
+"""What each n-gram's weight in the refusals, and in the answers, is raised by before the ratio of the two is taken."""
 _QUOTES = str.maketrans({"’": "'", "‘": "'", "ʼ": "'", "`": "'", "“": '"', "”": '"'})
 _INVISIBLE = re.compile("[\u200b-\u200d\u2060\ufeff\u00ad]")
 _SPACELESS = "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3000-\u303f\u4e00-\u9fff\uff00-\uffef]"
@@ -59,16 +63,23 @@ def wordings(code: str) -> dict[str, list[str]]:
 
 @cache
 def _classifier() -> Any:
-    """Return the classifier, learnt anew in each process: that takes under a second and is the same every time."""
+    """Return the classifier, learnt anew in each process: that takes a second or two and is the same every time."""
+    import numpy
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.pipeline import make_pipeline
     from sklearn.svm import LinearSVC
 
     known = [wordings(code) for code in LANGUAGES]
-    replies = [(_normal(text), name == "refuses") for kinds in known for name, texts in kinds.items() for text in texts]
+    texts = [_normal(text) for kinds in known for replies in kinds.values() for text in replies]
+    refuses = numpy.array([name == "refuses" for kinds in known for name, replies in kinds.items() for _ in replies])
     # An n-gram of one reply alone, such as a name, is left out.
     ngrams = TfidfVectorizer(analyzer="char", ngram_range=(1, _LONGEST_NGRAM), min_df=2, sublinear_tf=True, lowercase=False)
-    return make_pipeline(ngrams, LinearSVC(C=3, class_weight="balanced", random_state=0)).fit(*zip(*replies, strict=True))
+    seen = ngrams.fit_transform(texts)
+    for_refusal, for_answer = (_SMOOTHING + numpy.asarray(seen[rows].sum(axis=0)).ravel() for rows in (refuses, ~refuses))
+    ratios = numpy.log(for_refusal / for_refusal.sum()) - numpy.log(for_answer / for_answer.sum())
+    machine = LinearSVC(C=1, class_weight="balanced", random_state=0).fit(seen.multiply(ratios).tocsr(), refuses)
+    machine.coef_ *= ratios  # so that it reads the n-grams as they come
+    return make_pipeline(ngrams, machine)
 
 
 def _normal(text: str) -> str:
