@@ -278,7 +278,8 @@ def test_at_the_end_of_the_budget_what_trains_is_saved_and_the_rest_does_not_beg
     rates = (5e-3, 6e-3, 7e-3)
     trials = [({"rate": rate}, fake_stages.stage("learn", store, steps=steps, seconds=0.2, rate=rate))
               for rate, steps in zip(rates, (4, 400, 400), strict=True)]
-    with RayPlatform.open(store, NullTracker(), CLUSTER, budget=BudgetConfig(max_hours=9.0)) as limited:
+    one_by_one = dataclasses.replace(CLUSTER, max_concurrent_trials=1)
+    with RayPlatform.open(store, NullTracker(), one_by_one, budget=BudgetConfig(max_hours=9.0)) as limited:
         began = time.monotonic()
         limited.meter._usd_per_hour = lambda: 0.0
 
