@@ -18,6 +18,7 @@ from sea_ray.launch.narrator import Narrator
 from sea_ray.launch.plan import check_plan
 from sea_ray.launch.wandb_tracker import WandbTracker, resolve_mode
 from sea_ray.pipeline import Experiment, run_experiment
+from sea_ray.search_space import label
 from sea_ray.tracking import JsonlTracker, Tracker, Trackers
 
 RUN = "run.json"
@@ -125,7 +126,7 @@ def write_model_card(store: Store, experiment: Experiment, config: ExperimentCon
     from sea_ray.provenance import model_card
 
     file = store.root / config.name / "model_card.md"
-    winner = f"{dict(experiment.thresholds.winner.point)} with mix {dict(experiment.mixes.winner.point)}"
+    winner = f"{label(experiment.thresholds.winner.point)} and {label(experiment.mixes.winner.point)}"
     file.write_text(model_card(config, experiment.corpus.facts, experiment.gate.facts, winner), encoding="utf-8")
     return file
 
@@ -138,7 +139,7 @@ def summarise(experiment: Experiment, record: dict, report: Path, seconds: float
     assert neurons.artifact is not None
     facts = neurons.artifact.facts
     console.print()
-    console.print(f"winner      {dict(neurons.point)} with mix {dict(experiment.mixes.winner.point)}")
+    console.print(f"winner      {label(neurons.point)} and {label(experiment.mixes.winner.point)}")
     console.print(f"neurons     bits per byte {facts['gain_sea']:+.1%} better over {len(facts['runs'])} SEA languages, "
                   f"English x{facts['english_ratio']:.4f}")
     console.print(f"safety gate {'passed' if gate['passed'] else 'FAILED: ' + '; '.join(gate['reasons'][:3])}")
