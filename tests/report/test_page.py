@@ -150,7 +150,7 @@ def test_a_sweep_of_several_objectives_shows_its_front_its_mixes_and_what_was_pr
     assert "4 trials, each point with 2 seeds, largest gain wins, beside smallest cost, no limits; 1 pruned." in text
     assert "en 26 th 74" in text
     assert "on the front" in text
-    assert "pruned: behind at look 3" in text
+    assert "pruned\n: behind at look 3" in text
     assert "failed" not in text.split("mixes")[1].split("Choice")[0]
     assert page.count('class="front"') == 1, "one line between the two points of the front"
 
