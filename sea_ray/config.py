@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args
+from urllib.parse import urlsplit
 
 from sea_ray.corpus.config import CorpusConfig, NewPieces, TokenizerConfig
 from sea_ray.errors import ConfigError, nearest
@@ -262,6 +263,28 @@ class StoreConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EndingConfig:
+    """What happens when a run has ended, well or badly; never part of a result's identity."""
+
+    webhook: str | None = None
+    """URL that is told of the end by a POST of JSON: name, outcome, reason, winner, seconds, usd, report. It is a secret: records
+    and logs name its host alone."""
+    teardown: tuple[str, ...] = ()
+    """Command that ends the cluster, head included, once everything is published: program and arguments. It runs on the driver's
+    machine, for a submitted job the head; empty leaves the cluster as it is."""
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.webhook or "https://host")
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ConfigError("webhook", "it is not an http:// or https:// URL with a host; set it to one, or to null")
+
+    @property
+    def webhook_host(self) -> str | None:
+        """The webhook without its secrets: what may be shown and recorded."""
+        return f"{urlsplit(self.webhook).scheme}://{urlsplit(self.webhook).hostname}/..." if self.webhook else None
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrackingConfig:
     """Who watches."""
 
@@ -295,6 +318,7 @@ class ExperimentConfig:
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     store: StoreConfig = field(default_factory=StoreConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    ending: EndingConfig = field(default_factory=EndingConfig)
 
     def __post_init__(self) -> None:
         for code in self.neurons.languages:

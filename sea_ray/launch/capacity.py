@@ -1,8 +1,8 @@
 """Whether a cluster can ever hold what will be asked of it, so that a run refuses at once instead of waiting for ever.
 
-What the present nodes have in all decides; what is busy now comes free. If that does not suffice and Ray's autoscaler is there, it
-is asked: a placement group of the size in question is queued, the autoscaler says whether its node types could hold it, and the
-group is taken back.
+What the present nodes have in all decides; what is busy now comes free. If that does not suffice and Ray's autoscaler is there,
+it is asked: a placement group of the size in question is queued, the autoscaler says whether its node types could hold it, and
+the group is taken back.
 """
 
 from __future__ import annotations
@@ -87,8 +87,9 @@ def shortage(config: ClusterConfig, num_workers: int, tasks: bool, nodes: Sequen
     """
     help_ = "; its autoscaler says that no nodes which it may start would hold that" if autoscaled else ""
     worker, task = worker_needs(config), task_needs(config)
+    worker_settings = "cluster.cpus_per_worker" + ", cluster.training.device" * ("GPU" in worker)
     for who, needs, asked, settings in (
-            ("a training worker", worker, num_workers, "cluster.cpus_per_worker" + ", cluster.training.device" * ("GPU" in worker)),
+            ("a training worker", worker, num_workers, worker_settings),
             ("a task of corpus, detection or evaluation", task, tasks, "cluster.cpus_per_task")):
         if asked and not any(_holds(node, needs) for node in nodes):
             most = {name: max((node.get(name, 0) for node in nodes), default=0) for name in needs}
@@ -97,12 +98,13 @@ def shortage(config: ClusterConfig, num_workers: int, tasks: bool, nodes: Sequen
             return (f"this cluster can never hold {who}: it asks for {_told(needs)} on one node, and the most on a node is "
                     f"{_told(most)} ({where}){help_}; lower {settings}, or join a cluster with larger nodes")
     bundles = [worker] * num_workers + [task] * tasks
+    fit = room_for(bundles, nodes)
     together = {name: sum(bundle.get(name, 0) for bundle in bundles) for name in worker}
     there = {name: sum(node.get(name, 0) for node in nodes) for name in worker}
     missing = [name for name in together if there[name] < together[name]] or list(together)
     return (f"this cluster can never hold a group of {num_workers} workers{' and a task beside it' * tasks}: together "
-            f"{_told(together)} are asked, its nodes have {_told(there)} ({len(nodes)} in all, room for {room_for(bundles, nodes)} "
-            f"of {len(bundles)}; missing: {', '.join(missing)}){help_}; lower cluster.training.num_workers, "
+            f"{_told(together)} are asked, its nodes have {_told(there)} ({len(nodes)} in all, room for {fit} of {len(bundles)}; "
+            f"missing: {', '.join(missing)}){help_}; lower cluster.training.num_workers, "
             "cluster.cpus_per_worker or cluster.cpus_per_task, set cluster.training.min_workers, or add nodes")
 
 
@@ -125,7 +127,7 @@ def autoscaler_version() -> int:
 
 
 def _gcs() -> Any:
-    from ray._raylet import GcsClient
+    from ray._raylet import GcsClient  # type: ignore[attr-defined]  # a compiled module
 
     return GcsClient(ray.get_runtime_context().gcs_address)
 

@@ -13,6 +13,7 @@ from sea_ray.config import ExperimentConfig
 from sea_ray.errors import ConfigError
 from sea_ray.launch.compose import compose_experiment
 from sea_ray.launch.console import ConsoleTracker
+from sea_ray.launch.ending import Notice, ending, public_config, public_overrides
 from sea_ray.launch.machine import MemoryMeter, check_room, cluster_address, machine, versions
 from sea_ray.launch.narrator import Narrator
 from sea_ray.launch.plan import check_plan
@@ -34,6 +35,11 @@ def run(overrides: Sequence[str], console: Console) -> int:
         SeaRayError: what was refused, before or while running.
     """
     config = compose_experiment(overrides)
+    with ending(config, console) as notice:
+        return _run(config, overrides, console, notice)
+
+
+def _run(config: ExperimentConfig, overrides: Sequence[str], console: Console, notice: Notice) -> int:
     store = Store(config.store.url)
     folder = store.run_folder(config.name)
     check_room(config.cluster, folder)
@@ -50,7 +56,8 @@ def run(overrides: Sequence[str], console: Console) -> int:
     # The processes of a cluster that was joined are nobody's children here; each stage's own memory is in its record.
     peak_bytes = memory.peak_bytes if cluster_address(config.cluster) == "local" else 0
     record = {
-        "name": config.name, "overrides": list(overrides), "config": plain(config), "versions": versions(), "machine": machine(),
+        "name": config.name, "overrides": public_overrides(overrides), "config": plain(public_config(config)),
+        "versions": versions(), "machine": machine(),
         "seconds": round(seconds, 1), "peak_memory_bytes": peak_bytes, "stages": plain(narrator.rows),
         "experiment": describe(experiment), "made_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
@@ -64,6 +71,8 @@ def run(overrides: Sequence[str], console: Console) -> int:
         store.publish(file)
     summarise(experiment, record, report, seconds, console)
     console.print(f"model card  {card}")
+    notice.winner = {**experiment.thresholds.winner.point, **experiment.mixes.winner.point}
+    notice.report = f"{store.url.rstrip('/')}/{config.name}/{report.name}" if store.is_shared else str(report)
     return 0
 
 
@@ -72,7 +81,8 @@ def make_tracker(config: ExperimentConfig, folder: Path, console: Console) -> Tr
     mode = resolve_mode(config.tracking.wandb)
     return Trackers([
         ConsoleTracker(console), JsonlTracker(folder / "events.jsonl"),
-        WandbTracker(project=config.tracking.project, group=config.name, folder=folder, mode=mode, config=plain(config))])
+        WandbTracker(project=config.tracking.project, group=config.name, folder=folder, mode=mode,
+                     config=plain(public_config(config)))])
 
 
 def describe(experiment: Experiment) -> dict[str, object]:

@@ -42,7 +42,8 @@ def start(cluster, url, tmp_path):
     def started(cpus_per_worker=0.9):
         drivers.append(subprocess.Popen(
             [sys.executable, str(HERE / "autoscale_driver.py"), url, str(TRIALS), str(SECONDS), str(cpus_per_worker)],
-            env=cluster.environment | {"RAY_ADDRESS": cluster.address}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+            env=cluster.environment | {"RAY_ADDRESS": cluster.address}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True))
         return drivers[-1]
 
     yield started
