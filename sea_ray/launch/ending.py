@@ -109,7 +109,8 @@ def _post(url: str, notice: Notice, answer: list[str]) -> None:
     except urllib.error.HTTPError as error:
         answer[0] = f"it answered {error.code}"
     except Exception as error:
-        answer[0] = f"not reached ({type(error).__name__})"
+        if not isinstance(error, TimeoutError):
+            answer[0] = f"not reached ({type(error).__name__})"
 
 
 def public_config(config: ExperimentConfig) -> ExperimentConfig:

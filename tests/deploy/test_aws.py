@@ -43,15 +43,11 @@ def account(monkeypatch, tmp_path):
 @pytest.fixture
 def booted(account):
     """The configuration as the head gets it, and Ray's node provider for it."""
-    from ray.autoscaler._private.aws.config import bootstrap_aws
-    from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
-    from ray.autoscaler._private.util import prepare_config, validate_config
+    from ray.autoscaler._private.commands import _bootstrap_config
+    from ray.autoscaler._private.providers import _get_node_provider
 
-    config = prepare_config(copy.deepcopy(aws.CLUSTER))
-    validate_config(config)
-    config = bootstrap_aws(config)
-    validate_config({key: value for key, value in config.items() if key != "head_node"})
-    return config, AWSNodeProvider(config["provider"], config["cluster_name"])
+    config = _bootstrap_config(copy.deepcopy(aws.CLUSTER), no_config_cache=True)  # as `ray up` does, validation included
+    return config, _get_node_provider(config["provider"], config["cluster_name"], use_cache=False)
 
 
 def launched(booted, account, kind):
@@ -146,6 +142,61 @@ def test_ray_asks_for_no_role_of_its_own(made, booted, account):
     """Its default one may do anything with EC2 and every bucket."""
     assert booted[0]["head_node"] == {}
     assert not [role for role in account("iam").list_roles()["Roles"] if role["RoleName"].startswith("ray-autoscaler")]
+
+
+@pytest.fixture
+def refused(monkeypatch):
+    """EC2 as it is when a kind of machine has run out; returns what was asked of it."""
+    from botocore.exceptions import ClientError
+    from ray.autoscaler._private.aws import node_provider
+
+    asked = []
+
+    def refusing(code):
+        def make(*arguments, **options):
+            ec2 = real(*arguments, **options)
+            create = ec2.create_instances
+
+            def create_instances(**request):
+                asked.append("spot" if "InstanceMarketOptions" in request else "on demand")
+                if asked[-1] == "spot":
+                    raise ClientError({"Error": {"Code": code, "Message": "no"}}, "RunInstances")
+                return create(**request)
+
+            ec2.create_instances = create_instances
+            return ec2
+
+        real = node_provider.make_ec2_resource
+        monkeypatch.setattr(node_provider, "make_ec2_resource", make)
+        return asked
+
+    return refusing
+
+
+def test_where_ec2_has_no_spot_machine_the_node_starts_on_demand_and_spot_has_a_rest(made, refused, booted, account):
+    from ray.autoscaler._private.providers import _get_node_provider
+
+    config, _ = booted
+    asked = refused("InsufficientInstanceCapacity")
+    provider = _get_node_provider(config["provider"], config["cluster_name"], use_cache=False)
+    for _ in range(2):
+        _, found = launched((config, provider), account, "gpu_spot")
+        assert found.get("InstanceLifecycle") is None
+        assert {"Key": "ray-user-node-type", "Value": "gpu_spot"} in found["Tags"], "as the autoscaler expects it"
+    assert asked.index("on demand") >= 4, "all zones were tried before"
+    assert asked[asked.index("on demand"):] == ["on demand"] * 2, "and not again at once"
+
+
+def test_what_is_wrong_with_the_request_itself_is_no_reason_to_pay_more(made, refused, booted, account):
+    from ray.autoscaler._private.providers import _get_node_provider
+    from ray.autoscaler.node_launch_exception import NodeLaunchException
+
+    config, _ = booted
+    asked = refused("UnauthorizedOperation")
+    provider = _get_node_provider(config["provider"], config["cluster_name"], use_cache=False)
+    with pytest.raises(NodeLaunchException):
+        launched((config, provider), account, "gpu_spot")
+    assert set(asked) == {"spot"}
 
 
 def test_the_end_terminates_workers_first_and_the_head_last_and_nothing_of_others(made, booted, account, capsys):
