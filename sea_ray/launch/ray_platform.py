@@ -199,7 +199,7 @@ class RayPlatform:
         from sea_ray.launch.serve import deployed
 
         self._start()
-        with deployed(checkpoint.folder, config) as endpoint:
+        with deployed(self.store, checkpoint, config) as endpoint:
             yield endpoint
 
     def _close(self) -> None:

@@ -111,6 +111,7 @@ def load_run(store: Store, name: str) -> dict:
         ConfigError: there is none of that name; lists those that are there.
     """
     file = store.root / name / RUN
+    store.fetch(file)
     if not file.exists():
         known = sorted(path.parent.name for path in store.root.glob(f"*/{RUN}"))
         raise ConfigError("run", f"no finished run {name!r} in {store.url!r}; "

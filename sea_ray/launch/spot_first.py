@@ -1,9 +1,9 @@
 """Ray's node provider for AWS with a fallback: where EC2 has no spot machine to give, the node is started on demand.
 
 Ray's autoscaler 2 chooses among node types by their `priority` and by which of them came up lately. A launch that EC2 refuses
-outright, as it does when a zone has no spot capacity, counts as neither (seen with Ray 2.60): the same type is asked for again every
-few seconds, for ever, and a type of lower priority never has its turn. So the refusal is answered here, where it arrives. The node
-keeps its type's name; EC2's own InstanceLifecycle says what it is. cluster.yaml names this class.
+outright, as it does when a zone has no spot capacity, counts as neither (seen with Ray 2.60): the same type is asked for again
+every few seconds, for ever, and a type of lower priority never has its turn. So the refusal is answered here, where it arrives.
+The node keeps its type's name; EC2's own InstanceLifecycle says what it is. cluster.yaml names this class.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class SpotFirst(AWSNodeProvider):
             except NodeLaunchException as error:
                 if error.category not in REFUSALS:
                     raise
-                _LOG.warning("EC2 gives no spot %s (%s): %d on demand instead", node_config["InstanceType"], error.category, count)
+                _LOG.warning("EC2 gives no spot %s (%s): on demand instead", node_config["InstanceType"], error.category)
                 self._refused_at = time.monotonic()
         on_demand = {key: value for key, value in node_config.items() if key != "InstanceMarketOptions"}
         return super()._create_node(on_demand, tags, count)
