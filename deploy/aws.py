@@ -121,11 +121,15 @@ def machines() -> list[dict[str, Any]]:
     return sorted(found, key=lambda machine: machine["kind"] == "head")
 
 
-def end() -> None:
-    """Terminate every machine of the cluster, the head last, since that may be the one that this runs on."""
+def end(*, head: bool = True) -> None:
+    """Terminate every machine of the cluster, the head last, since that may be the one that this runs on.
+
+    Args:
+        head: whether it goes, too.
+    """
     ec2 = boto3.client("ec2", region_name=REGION)
     found = machines()
-    for heads in (False, True):
+    for heads in (False, True)[:1 + head]:
         if chosen := [machine["id"] for machine in found if (machine["kind"] == "head") is heads]:
             print("terminate", *chosen, flush=True)
             ec2.terminate_instances(InstanceIds=chosen)
@@ -166,13 +170,17 @@ def main(arguments: list[str] | None = None) -> int:
     making = commands.add_parser("make", help="bucket, roles, security group")
     making.add_argument("--bucket", required=True)
     making.add_argument("--ssh-from", required=True, metavar="CIDR")
-    for name in ("end", "remains", "remove"):
-        commands.add_parser(name)
+    commands.add_parser("end", help="terminate all machines").add_argument("--workers", action="store_true", help="but the head")
+    commands.add_parser("remains", help="what still bills")
+    commands.add_parser("remove", help="roles and security group")
     parsed = parser.parse_args(arguments)
     if parsed.command == "make":
         make(parsed.bucket, parsed.ssh_from)
         return 0
-    return int(bool({"end": end, "remains": remains, "remove": remove}[parsed.command]()))
+    if parsed.command == "end":
+        end(head=not parsed.workers)
+        return 0
+    return int(bool({"remains": remains, "remove": remove}[parsed.command]()))
 
 
 if __name__ == "__main__":

@@ -205,8 +205,12 @@ def test_the_end_terminates_workers_first_and_the_head_last_and_nothing_of_other
     (other,) = ec2.run_instances(ImageId="ami-12345678", MinCount=1, MaxCount=1)["Instances"]
     assert aws.main(["remains"]) == 1
     assert capsys.readouterr().out.count("machine i-") == 3
+    assert aws.main(["end", "--workers"]) == 0
+    assert ids["head"] not in capsys.readouterr().out
+    assert [machine["id"] for machine in aws.machines()] == [ids["head"]]
+    ids |= {kind: launched(booted, account, kind)[1]["InstanceId"] for kind in ("gpu_spot", "gpu_on_demand")}
     assert aws.main(["end"]) == 0
-    first, second = capsys.readouterr().out.splitlines()
+    first, second = (line for line in capsys.readouterr().out.splitlines() if line.startswith("terminate"))
     assert set(first.split()[1:]) == {ids["gpu_spot"], ids["gpu_on_demand"]}
     assert second.split()[1:] == [ids["head"]]
     assert aws.main(["remains"]) == 0
