@@ -19,6 +19,8 @@ from sea_ray.errors import MachineError
 
 Resources = Mapping[str, float]
 """Ray's names of resources, such as CPU and GPU -> how much."""
+JOINING_S = 8.0
+"""So long nodes may take to join before a cluster that stays as it is counts as too small."""
 ANSWER_S = 60.0
 """Longest wait for the autoscaler's answer; it looks every few seconds. Without one the run goes on, and waits as Ray does."""
 
@@ -50,13 +52,21 @@ def check_capacity(config: ClusterConfig, *, trains: bool, tasks: bool = False) 
     """
     num_workers = (config.training.min_workers or config.training.num_workers) if trains else 0
     bundles = [worker_needs(config)] * num_workers + [task_needs(config)] * tasks
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    if not any(bundles) or room_for(bundles, nodes) == len(bundles):
+    if not any(bundles) or room_for(bundles, nodes := _alive()) == len(bundles):
         return
     autoscaler = autoscaler_version()
     if autoscaler == 1 or (autoscaler == 2 and not _infeasible(bundles)):
         return
+    deadline = time.monotonic() + JOINING_S
+    while autoscaler == 0 and time.monotonic() < deadline:
+        time.sleep(1)
+        if room_for(bundles, nodes := _alive()) == len(bundles):
+            return
     raise MachineError(shortage(config, num_workers, tasks, nodes, autoscaled=autoscaler == 2))
+
+
+def _alive() -> list[Resources]:
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
 def room_for(bundles: Sequence[Resources], nodes: Sequence[Resources]) -> int:

@@ -13,6 +13,8 @@ import yaml
 from moto import mock_aws
 
 from deploy import aws
+from sea_ray.launch.capacity import worker_needs
+from sea_ray.launch.compose import compose_experiment
 
 REPO = Path(__file__).resolve().parents[2]
 BUCKET, ADDRESS = "a-team-of-ours", "203.0.113.7/32"
@@ -253,3 +255,25 @@ def test_a_machine_without_ray_ends_itself_after_a_while_and_one_with_ray_does_n
         process.kill()
     assert (tmp_path / "ended").exists()
     assert asked.read_text().count("1") == 10, "a restart of Ray takes a minute or two"
+
+
+@pytest.mark.parametrize(("lately_failed", "limits", "starts"), [
+    ({}, {}, {"gpu_spot": 3}), ({"gpu_spot": 0.0}, {}, {"gpu_on_demand": 3}),
+    ({}, {"gpu_spot": 2}, {"gpu_spot": 2, "gpu_on_demand": 1})], ids=["spot first", "spot never came up", "spot is full"])
+def test_autoscaler_two_takes_spot_first_and_on_demand_where_spot_does_not_come_up_or_is_full(lately_failed, limits, starts):
+    """Ray's own scheduler, asked for three training workers of conf/cluster/aws.yaml."""
+    from ray.autoscaler.v2.instance_manager.config import AutoscalingConfig
+    from ray.autoscaler.v2.scheduler import ResourceDemandScheduler, SchedulingRequest
+    from ray.autoscaler.v2.utils import ResourceRequestUtil
+
+    cluster = copy.deepcopy(aws.CLUSTER)
+    for name, limit in limits.items():
+        cluster["available_node_types"][name]["max_workers"] = limit
+    config = AutoscalingConfig(cluster, skip_content_hash=True)
+    needs = worker_needs(compose_experiment(["experiment=demo", "cluster=aws"]).cluster)
+    reply = ResourceDemandScheduler().schedule(SchedulingRequest(
+        disable_launch_config_check=True, node_type_configs=config.get_node_type_configs(),
+        max_num_nodes=config.get_max_num_nodes(),
+        resource_requests=ResourceRequestUtil.group_by_count([ResourceRequestUtil.make(dict(needs))] * 3),
+        recoverable_resource_availabilities=lately_failed))
+    assert {launch.instance_type: launch.count for launch in reply.to_launch} == starts
