@@ -18,6 +18,7 @@ from sea_ray.safety.gate import SafetyConfig
 from sea_ray.serving.config import ServingConfig
 from sea_ray.sft.config import SftConfig
 from sea_ray.sft.teacher import TeacherConfig
+from sea_ray.stages.configs import NEURON_FIGURES, SFT_FIGURES
 from sea_ray.training.config import ExecutionConfig, MixRule, ModelConfig, PolicyControl, TrainConfig, TrainPolicy
 
 
@@ -250,6 +251,30 @@ class ClusterConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BudgetConfig:
+    """Limits of one submission. At a limit what trains is saved and the run ends, with a sweep's best so far; submitted again, it
+    goes on from there. A task of corpus, detection or evaluation that has begun goes on to its end."""
+
+    max_hours: float | None = None
+    """Wall time; null: no limit."""
+    max_usd: float | None = None
+    """Of all machines of the cluster together; null: no limit."""
+    usd_per_machine_hour: float | None = None
+    """Price of a machine that trains; null: what conf/prices.yaml says of cluster.machine."""
+    usd_per_hour_besides: float = 0.0
+    """Price of what is there all the time, such as a cluster's head."""
+
+    def __post_init__(self) -> None:
+        for name in ("max_hours", "max_usd"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ConfigError(name, f"{value} is not above 0; null is no limit")
+        for name in ("usd_per_machine_hour", "usd_per_hour_besides"):
+            if (getattr(self, name) or 0) < 0:
+                raise ConfigError(name, f"{getattr(self, name)} is negative")
+
+
+@dataclass(frozen=True, kw_only=True)
 class StoreConfig:
     """Where results live."""
 
@@ -316,6 +341,7 @@ class ExperimentConfig:
     """Public benchmark files that are asked besides the demo world's questions."""
     serving: ServingConfig
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    budget: BudgetConfig = field(default_factory=BudgetConfig)
     store: StoreConfig = field(default_factory=StoreConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     ending: EndingConfig = field(default_factory=EndingConfig)
@@ -334,6 +360,16 @@ class ExperimentConfig:
         for code in self.sft.questions:
             if code not in self.corpus.languages:
                 raise ConfigError(f"sft.questions.{code}", f"{code!r} is not in corpus.languages")
+        for name, search, figures, looks, path in (
+                ("neurons", self.sweep.neurons, NEURON_FIGURES, self.neurons.training.eval_every_steps, "neurons.training"),
+                ("mixes", self.sweep.mixes, SFT_FIGURES, self.sft.broad.eval_every_steps, "sft.broad")):
+            for key in ("objectives", "at_most"):
+                for figure in getattr(search, key):
+                    if figure not in figures:
+                        raise ConfigError(f"sweep.{name}.{key}.{figure}", f"no trial reports it{nearest(figure, figures)}")
+            if search.rungs is not None and not looks:
+                raise ConfigError(f"sweep.{name}.rungs", f"a trial is judged by its looks at held-out text, and {path}."
+                                                         "eval_every_steps=0 takes none: set it, or set rungs=null")
         longest = self.neurons.detection.window_tokens
         if self.model.checkpoint is None and longest > self.model.shape.max_position:
             raise ConfigError("neurons.detection.window_tokens", f"{longest} tokens exceed the model's context of "

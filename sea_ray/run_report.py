@@ -107,9 +107,10 @@ def sweep_row(choice: Choice, config: SweepConfig, name: str, note: str) -> Swee
         facts = trial.artifact.facts if trial.artifact else {}
         figures = {key: float(value) for key, value in facts.items() if isinstance(value, int | float)}
         shares = facts["training"]["realised_shares"] if "sft.mix" in trial.point and facts else {}
-        trials.append(TrialRow(point=dict(trial.point), figures=figures, error=trial.error, reused=trial.reused,
-                               is_winner=trial.point == choice.winner.point, shares=shares))
-    return Sweep(name=name, metric=config.metric, mode=config.mode, trials=tuple(trials), reason=choice.reason, note=note,
+        trials.append(TrialRow(point=dict(trial.point), repetition=trial.repetition, figures=figures, outcome=trial.outcome,
+                               error=trial.error, reused=trial.reused, shares=shares, on_front=trial.point in choice.front,
+                               is_winner=trial.point == choice.winner.point))
+    return Sweep(name=name, objectives=config.objectives, trials=tuple(trials), reason=choice.reason, note=note,
                  limits=tuple(Limit(figure=key, value=value) for key, value in config.at_most.items()))
 
 
@@ -267,7 +268,7 @@ def report_data(experiment: Experiment, record: Mapping[str, Any]) -> ReportData
     artifacts = {item.fingerprint: item for item in experiment.artifacts()}
     trained = list(training_rows(experiment))
     facts = experiment.corpus.facts
-    searches = {name: SweepConfig(**config["sweep"][name]) for name in ("neurons", "mixes")}
+    searches = {name: decode(SweepConfig, config["sweep"][name]) for name in ("neurons", "mixes")}
     return ReportData(
         experiment=record["name"], made_at=record["made_at"], title=f"sea_ray: {record['name']}",
         question="Which share of language-specific neurons, and which language mix of fine-tuning, serve the Southeast Asian "

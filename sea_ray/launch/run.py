@@ -49,9 +49,12 @@ def _run(config: ExperimentConfig, overrides: Sequence[str], console: Console, n
     with MemoryMeter() as memory:
         from sea_ray.launch.ray_platform import RayPlatform
 
-        with RayPlatform.open(store, tracker, config.cluster) as platform:
+        with RayPlatform.open(store, tracker, config.cluster, budget=config.budget) as platform:
             narrator = Narrator(platform, console)
-            experiment = run_experiment(config, narrator)
+            try:
+                experiment = run_experiment(config, narrator)
+            finally:
+                notice.usd = round(platform.meter.usd, 2) or None  # without prices in budget nothing is known
     seconds = time.monotonic() - start
     # The processes of a cluster that was joined are nobody's children here; each stage's own memory is in its record.
     peak_bytes = memory.peak_bytes if cluster_address(config.cluster) == "local" else 0
@@ -95,7 +98,9 @@ def describe(experiment: Experiment) -> dict[str, object]:
     for name, choice in (("thresholds", experiment.thresholds), ("mixes", experiment.mixes)):
         choices[name] = {"reason": choice.reason, "keeps_limits": choice.keeps_limits,
                          "winner": dict(choice.winner.point),
-                         "trials": [{"point": dict(trial.point), "error": trial.error, "reused": trial.reused,
+                         "front": [dict(point) for point in choice.front],
+                         "trials": [{"point": dict(trial.point), "repetition": trial.repetition, "outcome": trial.outcome,
+                                     "error": trial.error, "reused": trial.reused,
                                      "artifact": place(trial.artifact) if trial.artifact else None}
                                     for trial in choice.trials]}
     roles = {name: place(getattr(experiment, name))

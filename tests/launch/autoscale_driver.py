@@ -31,7 +31,7 @@ def main(url: str, count: str, seconds: str, cpus_per_worker: str) -> int:
                             training=ExecutionConfig(num_workers=1, engine="deepspeed", device="cpu"))
     try:
         with RayPlatform.open(store, NullTracker(), cluster) as platform:
-            done = platform.sweep("numbers", trials(store, int(count), float(seconds)))
+            done = platform.sweep("numbers", fake_stages.Listed(trials(store, int(count), float(seconds))))
     except MachineError as error:
         print(error)
         return error.exit_code

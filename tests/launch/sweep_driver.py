@@ -25,7 +25,7 @@ def main(url: str, count: str = "4") -> None:
     """Carry out the sweep and print its trials."""
     store = Store(url)
     with RayPlatform.open(store, NullTracker(), CLUSTER) as platform:
-        done = platform.sweep("numbers", trials(store, int(count)))
+        done = platform.sweep("numbers", fake_stages.Listed(trials(store, int(count))))
     print(json.dumps([[trial.reused, trial.artifact is not None] for trial in done]))
 
 
