@@ -292,11 +292,9 @@ class EndingConfig:
     """What happens when a run has ended, well or badly; never part of a result's identity."""
 
     webhook: str | None = None
-    """URL that is told of the end by a POST of JSON: name, outcome, reason, winner, seconds, usd, report. It is a secret: records
-    and logs name its host alone."""
+    """URL that gets a POST of JSON: name, outcome, reason, winner, seconds, usd, report. Records and logs name its host alone."""
     teardown: tuple[str, ...] = ()
-    """Command that ends the cluster, head included, once everything is published: program and arguments. It runs on the driver's
-    machine, for a submitted job the head; empty leaves the cluster as it is."""
+    """Program and arguments that end the cluster, run on the driver's machine (for a submitted job the head); empty: none."""
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.webhook or "https://host")
