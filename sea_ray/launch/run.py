@@ -13,6 +13,7 @@ from sea_ray.config import ExperimentConfig
 from sea_ray.errors import ConfigError
 from sea_ray.launch.compose import compose_experiment
 from sea_ray.launch.console import ConsoleTracker
+from sea_ray.launch.ending import Notice, ending, public_config, public_overrides
 from sea_ray.launch.machine import MemoryMeter, check_room, cluster_address, machine, versions
 from sea_ray.launch.narrator import Narrator
 from sea_ray.launch.plan import check_plan
@@ -35,6 +36,11 @@ def run(overrides: Sequence[str], console: Console) -> int:
         SeaRayError: what was refused, before or while running.
     """
     config = compose_experiment(overrides)
+    with ending(config, console) as notice:
+        return _run(config, overrides, console, notice)
+
+
+def _run(config: ExperimentConfig, overrides: Sequence[str], console: Console, notice: Notice) -> int:
     store = Store(config.store.url)
     folder = store.run_folder(config.name)
     check_room(config.cluster, folder)
@@ -46,12 +52,16 @@ def run(overrides: Sequence[str], console: Console) -> int:
 
         with RayPlatform.open(store, tracker, config.cluster, budget=config.budget) as platform:
             narrator = Narrator(platform, console)
-            experiment = run_experiment(config, narrator)
+            try:
+                experiment = run_experiment(config, narrator)
+            finally:
+                notice.usd = round(platform.meter.usd, 2) or None  # without prices in budget nothing is known
     seconds = time.monotonic() - start
     # The processes of a cluster that was joined are nobody's children here; each stage's own memory is in its record.
     peak_bytes = memory.peak_bytes if cluster_address(config.cluster) == "local" else 0
     record = {
-        "name": config.name, "overrides": list(overrides), "config": plain(config), "versions": versions(), "machine": machine(),
+        "name": config.name, "overrides": public_overrides(overrides), "config": plain(public_config(config)),
+        "versions": versions(), "machine": machine(),
         "seconds": round(seconds, 1), "peak_memory_bytes": peak_bytes, "stages": plain(narrator.rows),
         "experiment": describe(experiment), "made_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
@@ -65,6 +75,8 @@ def run(overrides: Sequence[str], console: Console) -> int:
         store.publish(file)
     summarise(experiment, record, report, seconds, console)
     console.print(f"model card  {card}")
+    notice.winner = {**experiment.thresholds.winner.point, **experiment.mixes.winner.point}
+    notice.report = f"{store.url.rstrip('/')}/{config.name}/{report.name}" if store.is_shared else str(report)
     return 0
 
 
@@ -73,7 +85,8 @@ def make_tracker(config: ExperimentConfig, folder: Path, console: Console) -> Tr
     mode = resolve_mode(config.tracking.wandb)
     return Trackers([
         ConsoleTracker(console), JsonlTracker(folder / "events.jsonl"),
-        WandbTracker(project=config.tracking.project, group=config.name, folder=folder, mode=mode, config=plain(config))])
+        WandbTracker(project=config.tracking.project, group=config.name, folder=folder, mode=mode,
+                     config=plain(public_config(config)))])
 
 
 def describe(experiment: Experiment) -> dict[str, object]:
@@ -104,6 +117,7 @@ def load_run(store: Store, name: str) -> dict:
         ConfigError: there is none of that name; lists those that are there.
     """
     file = store.root / name / RUN
+    store.fetch(file)
     if not file.exists():
         known = sorted(path.parent.name for path in store.root.glob(f"*/{RUN}"))
         raise ConfigError("run", f"no finished run {name!r} in {store.url!r}; "
