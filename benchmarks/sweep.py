@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import tempfile
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,7 +16,7 @@ from sea_ray.artifacts import Store
 from sea_ray.config import ClusterConfig
 from sea_ray.execution import Stage
 from sea_ray.launch.ray_platform import RayPlatform, connect
-from sea_ray.objective import SweepConfig
+from sea_ray.objective import SweepConfig, figure_of
 from sea_ray.search import SweepSearch
 from sea_ray.tracking import NullTracker
 from sea_ray.training.config import ExecutionConfig
@@ -29,15 +27,13 @@ CLUSTER = ClusterConfig(num_cpus=2, cpus_per_worker=0.5, worker_groups=AT_A_TIME
 SEARCH = SweepConfig(space={"number": tuple(range(TRIALS))}, objectives={"seconds": "min"})
 
 
-def bare_loops(steps: int) -> float:
-    """Return the seconds of as many bare loops of one thread as there are trials, summed; as many at a time as of the trials."""
-    with multiprocessing.get_context("spawn").Pool(AT_A_TIME, torch.set_num_threads, (1,)) as pool:
-        pool.map(bare, [2] * AT_A_TIME, chunksize=1)  # warms up
-        return sum(pool.map(bare, [steps] * TRIALS, chunksize=1))
+def as_clients(steps: int) -> tuple[float, float]:
+    """Run the sweep as this project does, from nothing: Ray and its processes start within.
 
-
-def as_clients(steps: int) -> float:
-    """Return the wall seconds of the sweep as this project runs it, from nothing: Ray and its processes start within."""
+    Returns:
+        Wall seconds, and the seconds of all training loops together; a loop takes what a bare one does
+        (benchmarks.training_loop).
+    """
     def stage_of(point: Mapping[str, Any], repetition: int) -> Stage:
         return Stage(kind="bench", name=f"all-{point['number']}", function="benchmarks.training_loop:in_group", place="group",
                      config={"kind": "all", "saves": False, "steps": steps, **point})
@@ -47,12 +43,11 @@ def as_clients(steps: int) -> float:
         with RayPlatform.open(Store(folder), NullTracker(), CLUSTER) as platform:
             done = platform.sweep("bench", SweepSearch(SEARCH, stage_of))
             seconds = time.perf_counter() - began
-    assert all(trial.artifact for trial in done), [trial.error for trial in done]
-    return seconds
+        return seconds, sum(figure_of(trial, "seconds") for trial in done)
 
 
-def nested(steps: int) -> float:
-    """Return the wall seconds of the same trainings where each Tune trial starts a TorchTrainer, as Ray's guide has it."""
+def nested(steps: int) -> tuple[float, float]:
+    """Run the same trainings where each Tune trial starts a TorchTrainer, as Ray's guide has it; loops are bare."""
     def loop(config: dict[str, Any]) -> None:
         from ray import train
 
@@ -60,12 +55,14 @@ def nested(steps: int) -> float:
         train.report({"seconds": bare(config["steps"])})
 
     def trial(config: dict[str, Any]) -> None:
+        from ray import tune
         from ray.train import RunConfig, ScalingConfig
         from ray.train.torch import TorchTrainer
 
-        TorchTrainer(loop, train_loop_config={"steps": steps}, scaling_config=ScalingConfig(
+        result = TorchTrainer(loop, train_loop_config={"steps": steps}, scaling_config=ScalingConfig(
             num_workers=1, resources_per_worker={"CPU": 0.5}), run_config=RunConfig(
                 name=f"train-{config['number']}", storage_path=config["folder"])).fit()
+        tune.report(result.metrics)
 
     began = time.perf_counter()
     with connect(CLUSTER) as scratch:
@@ -75,10 +72,9 @@ def nested(steps: int) -> float:
             tune.with_resources(trial, {"CPU": 0.01}),
             param_space={"number": tune.grid_search(list(range(TRIALS))), "folder": str(scratch / "train")},
             tune_config=tune.TuneConfig(max_concurrent_trials=AT_A_TIME),
-            run_config=tune.RunConfig(name="nested", storage_path=str(Path(scratch) / "tune"), verbose=0)).fit()
+            run_config=tune.RunConfig(name="nested", storage_path=str(scratch / "tune"), verbose=0)).fit()
         seconds = time.perf_counter() - began
-        assert not results.errors, results.errors
-    return seconds
+        return seconds, sum(result.metrics["seconds"] for result in results)
 
 
 def main() -> None:
@@ -86,19 +82,18 @@ def main() -> None:
     parser = arguments(__doc__ or "", "demo")
     parser.add_argument("--steps", type=int, default=30, help="of each training")
     options = parser.parse_args()
-    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")  # for both arms: Train's own default takes longer still
-    loops = bare_loops(options.steps)
-    walls = {"clients of worker groups": as_clients(options.steps), "Tune over Train": nested(options.steps)}
-    again = bare_loops(options.steps)  # the machine may have changed meanwhile: the mean of before and after
-    loops = (loops + again) / 2
-    each = {name: (wall - loops / AT_A_TIME) / TRIALS for name, wall in walls.items()}
-    for name, wall in walls.items():
-        print(f"{name:26} {wall:7.1f} s for {TRIALS} trials, {each[name]:6.2f} s a trial beside the bare loops")
-    print(f"{'bare loops':26} {loops:7.1f} s in all, {loops / AT_A_TIME:.1f} s at {AT_A_TIME} at a time")
-    ours, plain = each["clients of worker groups"], each["Tune over Train"]
-    results = [Result("seconds that a trial costs beside its bare loop, clients of worker groups", ours, 3.0),
-               Result("the same / that of Tune plainly over Train", ours / plain, 0.2)]
-    conclude("sweep", results, {"wall_s": walls, "bare_s": loops, "each_s": each}, torch.device("cpu"), options.check)
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")  # for both: Train's own default takes longer still
+    figures = {}
+    for name, arm in (("clients of worker groups", as_clients), ("Tune over Train", nested)):
+        wall, loops = arm(options.steps)
+        each = (wall - loops / AT_A_TIME) / TRIALS
+        figures[name] = {"wall_s": wall, "loops_s": loops, "each_s": each}
+        print(f"{name:26} {wall:7.1f} s for {TRIALS} trials, {AT_A_TIME} at a time, whose loops took {loops:.1f} s: "
+              f"{each:.2f} s a trial beside them")
+    ours, plain = figures["clients of worker groups"]["each_s"], figures["Tune over Train"]["each_s"]
+    conclude("sweep", [Result("seconds that a trial costs beside its loop, clients of worker groups", ours, 3.0),
+                       Result("the same / that of Tune plainly over Train", ours / plain, 0.2)],
+             figures, torch.device("cpu"), options.check)
 
 
 if __name__ == "__main__":
