@@ -239,6 +239,13 @@ class ClusterConfig:
     accelerator: str | None = None
     """What a worker computes on, as conf/accelerators.yaml names it: decides what a plan says of time and whether memory
     suffices. null: the processor, or a GPU of which nothing is known."""
+    provider: str | None = None
+    """Whose machines these are, as conf/prices.yaml names it: then a run says what it will cost and asks first. null: nobody's
+    that are paid by the hour."""
+    machine: str | None = None
+    """Type of machine, as conf/prices.yaml names it; null: the provider's cheapest that suits."""
+    pays: Literal["spot", "on_demand"] = "spot"
+    """Which of the provider's prices counts."""
     training: ExecutionConfig = field(default_factory=ExecutionConfig)
     """Workers, engine, ZeRO stage, device."""
 
@@ -246,6 +253,8 @@ class ClusterConfig:
         for name in ("worker_groups", "max_concurrent_trials"):
             if getattr(self, name) < 1:
                 raise ConfigError(name, f"{getattr(self, name)} is below 1")
+        if self.machine is not None and self.provider is None:
+            raise ConfigError("provider", f"null, and machine is {self.machine!r}: say whose it is")
 
 
 @dataclass(frozen=True, kw_only=True)

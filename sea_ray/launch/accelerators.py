@@ -34,18 +34,11 @@ class TextRates:
 
     mb_per_s_per_cpu: float
     """10^6 bytes of text per second and processor, all steps together."""
-    cpus_per_machine: int
-    """Of a machine of a cluster."""
-    usd_per_cpu_hour: Mapping[str, float]
-    """Way to pay -> price of a processor."""
 
     def __post_init__(self) -> None:
-        """Check the ranges."""
-        for name in ("mb_per_s_per_cpu", "cpus_per_machine"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(name, f"{getattr(self, name)} is not above 0")
-        if not self.usd_per_cpu_hour:
-            raise ConfigError("usd_per_cpu_hour", "empty; name at least one price")
+        """Check the range."""
+        if not self.mb_per_s_per_cpu > 0:
+            raise ConfigError("mb_per_s_per_cpu", f"{self.mb_per_s_per_cpu} is not above 0")
 
 
 @dataclass(frozen=True, kw_only=True)

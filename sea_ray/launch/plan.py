@@ -19,6 +19,7 @@ from sea_ray.launch.accelerators import AcceleratorTable, TextRates, load_accele
 from sea_ray.launch.compose import compose_experiment
 from sea_ray.launch.foresight import PlannedTraining, model_shape, planned_trainings
 from sea_ray.launch.machine import cluster_address
+from sea_ray.launch.prices import Machine, Range, cheapest_processors
 from sea_ray.training.config import ExecutionConfig
 from sea_ray.training.estimate import MemoryEstimate, Training, activation_bytes, estimate_memory, micro_batches, step_work
 
@@ -74,7 +75,9 @@ def plan(overrides: Sequence[str], console: Console) -> int:
     console.print(f"workers     {training.num_workers}, each with {room.words}")
     accelerator = config.cluster.accelerator or device_of(config.cluster)
     if (num_bytes := text_bytes(config.corpus)):
-        console.print(f"text        {describe_text(num_bytes, table.text, config.cluster.num_cpus or os.cpu_count() or 1)}")
+        _, name, machine = cheapest_processors()
+        cpus = config.cluster.num_cpus or os.cpu_count() or 1
+        console.print(f"text        {describe_text(num_bytes, table.text, cpus, name, machine)}")
     console.print(f"assumed     {table.utilisation:.0%} of the peak rate of {accelerator} (accelerators.yaml, {table.dated})\n")
     seconds, refused = 0.0, []
     for forecast in forecasts(config, Store(config.store.url)):
@@ -102,20 +105,32 @@ def text_bytes(corpus: CorpusConfig) -> int:
     return input_bytes(corpus)
 
 
-def describe_text(num_bytes: int, rates: TextRates, cpus: int) -> str:
+def describe_text(num_bytes: int, rates: TextRates, cpus: int, name: str, machine: Machine) -> str:
     """Return in words what a corpus takes: processor-hours, hours here and on a cluster, price.
 
     Args:
         num_bytes: of the text.
         rates: of one processor.
         cpus: of this machine.
+        name: of the machines of a cluster.
+        machine: what each of those has and costs.
     """
     hours = num_bytes / (rates.mb_per_s_per_cpu * 1e6) / 3600
-    prices = sorted(rates.usd_per_cpu_hour.items(), key=lambda item: item[1])
-    paid = " or ".join(f"{hours * price:,.2f} USD {way}" for way, price in prices)
+    paid = describe_prices(machine.spot, machine.on_demand, hours / machine.cpus)
     return (f"{num_bytes / 1e9:,.2f} GB, {hours:,.1f} processor-hours at {rates.mb_per_s_per_cpu:g} MB/s each: "
-            f"{hours / cpus:,.1f} h on {cpus} processors, {hours / rates.cpus_per_machine / MACHINES:,.1f} h on "
-            f"{MACHINES} machines of {rates.cpus_per_machine}; {paid}")
+            f"{hours / cpus:,.1f} h on {cpus} processors, {hours / machine.cpus / MACHINES:,.1f} h on "
+            f"{MACHINES} x {name} of {machine.cpus}; {paid}")
+
+
+def describe_prices(spot: Range | None, on_demand: Range, hours: float) -> str:
+    """Return what machines cost for some hours, both ways to pay."""
+    ways = [f"{_usd(spot, hours)} as spot"] if spot else []
+    return " or ".join([*ways, f"{_usd(on_demand, hours)} on demand"])
+
+
+def _usd(price: Range, hours: float) -> str:
+    least, most = f"{price[0] * hours:,.2f}", f"{price[1] * hours:,.2f}"
+    return f"{least} USD" if least == most else f"{least} to {most} USD"
 
 
 def check_plan(config: ExperimentConfig, store: Store) -> None:

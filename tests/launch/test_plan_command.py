@@ -18,6 +18,7 @@ from sea_ray.launch.compose import compose_experiment
 from sea_ray.launch.foresight import model_shape, planned_trainings
 from sea_ray.launch.plan import Room, check_plan, describe_text, excess, forecasts, room_of, text_bytes
 from sea_ray.launch.plan import plan as plan_command
+from sea_ray.launch.prices import Machine
 from sea_ray.neurons.config import SelectionConfig
 from sea_ray.pipeline import run_experiment
 from sea_ray.training.config import ExecutionConfig, WholeExecution
@@ -49,10 +50,10 @@ def test_every_training_of_the_demo_is_planned_and_nothing_is_written(store):
 
 
 def test_a_terabyte_of_text_has_hours_machines_and_a_price(tmp_path):
-    rates = TextRates(mb_per_s_per_cpu=1.0, cpus_per_machine=16, usd_per_cpu_hour={"on demand": 0.05, "spot": 0.02})
-    assert describe_text(10**12, rates, 2) == (
-        "1,000.00 GB, 277.8 processor-hours at 1 MB/s each: 138.9 h on 2 processors, 2.2 h on 8 machines of 16; 5.56 USD spot or "
-        "13.89 USD on demand")
+    machine = Machine(cpus=16, on_demand=(0.8, 0.8), spot=(0.32, 0.48), region="", source="", dated="")
+    assert describe_text(10**12, TextRates(mb_per_s_per_cpu=1.0), 2, "c7i.4xlarge", machine) == (
+        "1,000.00 GB, 277.8 processor-hours at 1 MB/s each: 138.9 h on 2 processors, 2.2 h on 8 x c7i.4xlarge of 16; "
+        "5.56 to 8.33 USD as spot or 13.89 USD on demand")
     (tmp_path / "th.txt").write_text("x" * 2000)
     files = compose_experiment(["experiment=demo", "corpus.source=files", f"corpus.root={tmp_path}",
                                 "+corpus.paths={" + ", ".join(f"{code}: [{{glob: th.txt}}]" for code in LANGUAGES) + "}"])
