@@ -19,8 +19,7 @@ from sea_ray.launch.plan import check_plan
 from sea_ray.launch.wandb_tracker import WandbTracker, resolve_mode
 from sea_ray.pipeline import Experiment, run_experiment
 from sea_ray.tracking import JsonlTracker, Tracker, Trackers
-
-RUN = "run.json"
+from sea_ray.upkeep import RUN
 
 
 def run(overrides: Sequence[str], console: Console) -> int:
