@@ -35,7 +35,8 @@ exit codes: 0 done, 2 configuration, 3 data, 4 machine, 130 interrupted
 COMMANDS = {
     "run": ("sea_ray.launch.run:run", "carry out an experiment: detection, training, sweeps, evaluation, report"),
     "data": ("sea_ray.launch.data:data", "make and show what an experiment is trained on: cleaning, shares, tokens, samples"),
-    "plan": ("sea_ray.launch.plan:plan", "say what an experiment's trainings take and whether they fit, before anything starts"),
+    "plan": ("sea_ray.launch.plan:plan",
+             "say what an experiment will do, take and cost, and whether it fits, before anything starts"),
     "doctor": ("sea_ray.launch.doctor:doctor", "look whether this machine, and the Hub, have what the experiments need"),
     "generate": ("sea_ray.launch.generate:generate",
                  "make conversations: a teacher's instructions, or questions about what does not exist, by swap or stories"),
@@ -53,10 +54,13 @@ COMMANDS = {
 ARGUMENTS = {"submit": ("COMMAND KEY=VALUE", "command and Hydra overrides"), "status": ("JOB", "one of them"),
              "stop": ("JOB", "which"), "clean": ("store.url=URL", "folder or fsspec URL (default: runs)")}
 """Command -> what it takes instead of overrides, and what --help says of that."""
-_YES: dict[str, dict[str, Any]] = {"--yes": {"action": "store_true", "help": "don't ask"}}
+_YES: dict[str, dict[str, Any]] = {"--yes": {"action": "store_true", "help": "agree beforehand, to what it costs or removes"}}
 _ADDRESS: dict[str, dict[str, Any]] = {"--address": {
     "default": "http://127.0.0.1:8265", "help": "the cluster's dashboard (default: %(default)s)"}}
 OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
+    "run": _YES,
+    "plan": {"--no-measure": {"dest": "measure", "action": "store_false",
+                              "help": "take the pace from the table of accelerators instead of timing a few steps"}},
     "doctor": {"--online": {"action": "store_true", "help": "ask the Hugging Face Hub about every id in conf/, too"}},
     "submit": {**_ADDRESS, "--no-follow": {"dest": "follow", "action": "store_false", "help": "don't wait for the job's end"},
                "--again": {"action": "store_true", "help": "submit it once more although it has succeeded"},
