@@ -59,14 +59,12 @@ class Overheads:
     """Kind of stage -> its processes, what it loads and saves."""
     demo_documents_per_s: float
     """Documents of the embedded world that are told, cleaned and encoded, by two processes."""
-    detection_cost: float
-    """Reading a token for detection, as a multiple of its forward pass."""
     writing_cost: float
     """Writing a token, as a multiple of a forward pass in a batch."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        for name in ("probe_step_s", "demo_documents_per_s", "detection_cost", "writing_cost"):
+        for name in ("probe_step_s", "demo_documents_per_s", "writing_cost"):
             if not getattr(self, name) > 0:
                 raise ConfigError(name, f"{getattr(self, name)} is not above 0")
         for name, seconds in {"run_s": self.run_s, "group_s": self.group_s, "server_s": self.server_s,

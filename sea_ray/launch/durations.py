@@ -22,6 +22,7 @@ from sea_ray.stages.configs import (
     CorpusStage,
     EvaluationStage,
     NeuronStage,
+    SftStage,
 )
 from sea_ray.training.config import ExecutionConfig
 from sea_ray.training.estimate import Training, step_work
@@ -35,6 +36,11 @@ PROMPT_TOKENS, EXAM_TOKENS = 30, 45
 """Of a question, and of an exam question with an option."""
 BENCHMARK_TOKENS = 200
 """The same of a public benchmark."""
+ANSWERED_TOKENS = 6000
+"""Of each language's validation conversations, by which a fine-tuning is judged: so many in the demo."""
+DETECTION_COST = {"other": 1.1, "attention": 1.94}
+"""Reading for detection, as a multiple of a forward pass without the output layer (docs/benchmarks.md): with scores of query and
+key rows, and without."""
 OPTIONS = 4
 GENERATIONS = {"arithmetic": 1, "translation": 1, "refusal": 1, "safety": 2}
 """Task -> answers that are written for each of `evaluation.items`."""
@@ -58,6 +64,8 @@ class Pace:
     """Of one process of detection, evaluation and the like."""
     slowness: float = 1.0
     """By how much what was measured once takes longer here."""
+    probe_s: float | None = None
+    """A step of the probe, where it was timed here."""
     steps: Mapping[Key, tuple[float, float]] = field(default_factory=dict)
     """Kind of training -> FLOPs and seconds of a step that were timed here."""
     words: str
@@ -124,10 +132,10 @@ def text_size(config: ExperimentConfig, corpus: Artifact | None, num_bytes: int)
     return TextSize(train=int(train), validation=int(tokens * config.corpus.validation_frac), documents=0)
 
 
-def forward_flops(shape: ModelShape, sequence_tokens: int) -> float:
-    """Return the operations that a model reads a token with: 2 n, the output layer, and attention over a sequence."""
+def forward_flops(shape: ModelShape, sequence_tokens: int, *, head: bool = True) -> float:
+    """Return the operations that a model reads a token with: 2 n, attention over a sequence, and the output layer or not."""
     layer = 2.0 * shape.layer_matrix_values + 4.0 * sequence_tokens * shape.d_query
-    return shape.num_layers * layer + 2.0 * shape.embedding_values
+    return shape.num_layers * layer + (2.0 * shape.embedding_values if head else 0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,10 +205,15 @@ class Clock:
             return self._evaluation_flops(kind.evaluation, len(kind.languages), len(kind.benchmarks.files))
         if stage.kind == "detection":
             tokens = len(self.config.corpus.languages) * kind.windows_per_language * kind.window_tokens
-            return self._spent.detection_cost * tokens * forward_flops(self.shape, kind.window_tokens)
+            cost = DETECTION_COST["attention" if {"q", "k"} & set(kind.sites) else "other"]
+            return cost * tokens * forward_flops(self.shape, kind.window_tokens, head=False)
         if stage.place == "group":  # bits per byte of the validation text; of neurons each language's own, and of all merged
             times = 2 if isinstance(kind, NeuronStage) else 1
-            return times * self.text.validation * forward_flops(self.shape, DEMO_TOKENS)
+            flops = times * self.text.validation * forward_flops(self.shape, DEMO_TOKENS)
+            if isinstance(kind, SftStage):
+                tokens = ANSWERED_TOKENS * len(self.config.corpus.languages)
+                flops += tokens * forward_flops(self.shape, kind.training.sequence_tokens)
+            return flops
         return 0.0
 
     def _evaluation_flops(self, config: EvaluationConfig, languages: int, benchmarks: int) -> float:

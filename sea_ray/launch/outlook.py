@@ -147,7 +147,7 @@ def _pace(config: ExperimentConfig, trainings: Iterable[Forecast], foresight: Fo
     flops = [step_work(each.training).total for each in timed.values()]
     first = flops[0] / seconds[0] / cluster.training.num_workers
     slowness = probe_s / table.overheads.probe_step_s
-    return Pace(flops_per_s=first, reading_flops_per_s=first, slowness=slowness,
+    return Pace(flops_per_s=first, reading_flops_per_s=first, slowness=slowness, probe_s=probe_s,
                 steps=dict(zip((training_key(each.training) for each in timed.values()), zip(flops, seconds, strict=True),
                                strict=True)),
                 words=f"timed here: {len(timed)} kinds of step, {first / 1e9:,.1f} GFLOP/s a worker; the probe's step takes "
@@ -214,7 +214,8 @@ def summary(outlook: Outlook) -> Iterator[str]:
         yield f"memory      {outlook.peak_bytes / 1e9:,.1f} GB at the most, all processes on this machine"
     results = outlook.bytes_by_kind()
     kinds = _listed({kind: size(part) for kind, part in results.items() if part >= 1e5})
-    yield f"storage     {size(sum(results.values()))} of results to come: {kinds}; {size(outlook.state_bytes)} of states on the way"
+    yield (f"storage     {size(sum(results.values()))} of results to come: {kinds}; {size(outlook.state_bytes)} of states on the "
+           "way")
     for offer, spot, on_demand in prices(outlook):
         assumed = " (assumed)" if offer.of.is_spot_assumed else ""
         ways = [f"{usd(spot)} as spot{assumed}"] if spot else []
