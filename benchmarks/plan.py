@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -37,10 +38,16 @@ def main() -> None:
         assert outlook.seconds is not None
         assert outlook.peak_bytes is not None
         assert outlook.pace.probe_s is not None, "the demo trains on this machine's processors"
+        loads = [os.getloadavg()[0]]
         began = time.monotonic()
-        subprocess.run([sys.executable, "-m", "sea_ray.launch.cli", "run", *overrides], check=True,
-                       stdout=subprocess.DEVNULL, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})
+        process = subprocess.Popen([sys.executable, "-m", "sea_ray.launch.cli", "run", *overrides], stdout=subprocess.DEVNULL,
+                                   env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})
+        while process.poll() is None:
+            time.sleep(1)
+            loads.append(os.getloadavg()[0])
         seconds = time.monotonic() - began
+        if process.returncode:
+            sys.exit(process.returncode)
         (after,) = time_steps([Timed(training=PROBE)], config.cluster.training)
         record = read_json(Path(folder) / "runs" / config.name / "run.json")
     measured: Counter[str] = Counter()
@@ -55,10 +62,12 @@ def main() -> None:
     print(f"{'memory':24} planned {outlook.peak_bytes / 1e9:8.2f} GB, took {record['peak_memory_bytes'] / 1e9:7.2f} GB: "
           f"{ratios['memory']:.2f}")
     print(f"{'slowness':24} {outlook.pace.slowness:.2f} before, {after / outlook.pace.probe_s * outlook.pace.slowness:.2f} after")
+    print(f"{'runnable processes':24} {loads[0]:.1f} before, {statistics.mean(loads[1:]):.1f} on average meanwhile")
     results = [Result(f"{what}: planned / measured, distance from 1", abs(ratio - 1), 0.25) for what, ratio in ratios.items()]
     conclude("plan", results, {"kinds": kinds, "planned_s": outlook.seconds, "took_s": seconds, "ratios": ratios,
                                "planned_bytes": outlook.peak_bytes, "took_bytes": record["peak_memory_bytes"],
-                               "probe_before_s": outlook.pace.probe_s, "probe_after_s": after},
+                               "probe_before_s": outlook.pace.probe_s, "probe_after_s": after,
+                               "load_before": loads[0], "load_during": statistics.mean(loads[1:])},
              torch.device("cpu"), options.check)
 
 

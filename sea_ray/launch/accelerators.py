@@ -61,10 +61,12 @@ class Overheads:
     """Documents of the embedded world that are told, cleaned and encoded, by two processes."""
     writing_cost: float
     """Writing a token, as a multiple of a forward pass in a batch."""
+    checkpoint_mb_per_s: float
+    """10^6 bytes of a checkpoint that are loaded or saved in a second."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        for name in ("probe_step_s", "demo_documents_per_s", "writing_cost"):
+        for name in ("probe_step_s", "demo_documents_per_s", "writing_cost", "checkpoint_mb_per_s"):
             if not getattr(self, name) > 0:
                 raise ConfigError(name, f"{getattr(self, name)} is not above 0")
         for name, seconds in {"run_s": self.run_s, "group_s": self.group_s, "server_s": self.server_s,

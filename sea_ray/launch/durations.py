@@ -38,6 +38,7 @@ BENCHMARK_TOKENS = 200
 """The same of a public benchmark."""
 ANSWERED_TOKENS = 6000
 """Of each language's validation conversations, by which a fine-tuning is judged: so many in the demo."""
+VALUE_BYTES = 4
 DETECTION_COST = {"other": 1.1, "attention": 1.94}
 """Reading for detection, as a multiple of a forward pass without the output layer (docs/benchmarks.md): with scores of query and
 key rows, and without."""
@@ -160,7 +161,8 @@ class Clock:
         trained = self._training_s(stage)
         if trained is None:
             return None
-        return fixed + trained + self._corpus_s(stage) + self._reading_flops(stage) / self._readers(stage)
+        return (fixed + trained + self._corpus_s(stage) + self._reading_flops(stage) / self._readers(stage)
+                + self._checkpoints(stage) * VALUE_BYTES * self.shape.num_values / (self._spent.checkpoint_mb_per_s * 1e6))
 
     def start_s(self, stages: list[tuple[Stage, float]]) -> float:
         """Return what a run takes besides its stages: Ray, the worker group, the server, the report.
@@ -191,6 +193,12 @@ class Clock:
             return self.text.documents / self._spent.demo_documents_per_s * self.pace.slowness
         cpus = self.config.cluster.num_tasks if self.config.cluster.address == "local" else stage.num_shards
         return self.text_bytes / (self.table.text.mb_per_s_per_cpu * 1e6 * cpus) * self.pace.slowness
+
+    def _checkpoints(self, stage: Stage) -> int:
+        """Return how many checkpoints a stage loads and saves."""
+        if stage.kind in ("corpus", "conversations", "gate"):
+            return 0
+        return 1 if stage.kind in ("neurons", "detection", "evaluation") else 2
 
     def _readers(self, stage: Stage) -> float:
         """Return the operations a second of all processes that read for a stage."""

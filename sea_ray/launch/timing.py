@@ -24,6 +24,8 @@ BUDGET_S = 5.0
 MOST_STEPS, LEAST_STEPS = 40, 4
 LIMIT_S = 300.0
 """Of everything, imports included; a machine so busy tells nothing."""
+NICENESS = 15
+"""By so much Ray's processes give way to others on the same machine (RAY_worker_niceness' default)."""
 PROBE = Training(
     shape=ModelShape.from_config(ModelConfig(d_model=128, num_layers=3, num_heads=4, num_kv_heads=2, d_mlp=512), 8192),
     policy=TrainPolicy(kind="all"), config=TrainConfig(steps=1, batch_sequences=8, sequence_tokens=128, learning_rate=1e-3))
@@ -72,6 +74,7 @@ def time_steps(trainings: Sequence[Timed], execution: ExecutionConfig) -> list[f
 def _rank(rank: int, trainings: list[Timed], execution: ExecutionConfig, folder: str) -> None:
     import torch
 
+    os.nice(NICENESS)
     torch.set_num_threads(max(1, execution.threads_per_worker))
     worker: Any
     if execution.engine == "deepspeed":
