@@ -2,12 +2,15 @@
 
 import dataclasses
 import re
+from pathlib import Path
 
 import pytest
+import yaml
 
 from sea_ray.config import ClusterConfig
 from sea_ray.errors import ConfigError
 from sea_ray.launch.accelerators import load_accelerators
+from sea_ray.launch.compose import compose_experiment
 from sea_ray.launch.prices import Machine, cheapest_processors, load_prices, offers, usd_per_hour
 from sea_ray.training.config import ExecutionConfig
 
@@ -79,6 +82,13 @@ def test_the_hour_costs_what_the_named_machines_cost_the_way_they_are_paid():
 def test_what_is_not_in_the_table_is_refused_with_what_is_meant(changed, said):
     with pytest.raises(ConfigError, match=re.escape(said)):
         usd_per_hour(cluster(4, "a10g", **changed))
+
+
+def test_the_spot_cluster_is_priced_by_the_machines_that_it_starts():
+    config = compose_experiment(["experiment=seallms3_0_5b", "cluster=spot", "store.url=memory://bucket"]).cluster
+    started = yaml.safe_load((Path(__file__).resolve().parents[2] / "cluster.yaml").read_text())["available_node_types"]
+    assert config.machine in {node["node_config"]["InstanceType"] for node in started.values()}
+    assert usd_per_hour(config) is not None
 
 
 def test_a_provider_without_spot_is_paid_on_demand_only():
