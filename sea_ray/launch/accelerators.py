@@ -60,7 +60,7 @@ class Overheads:
     demo_documents_per_s: float
     """Documents of the embedded world that are told, cleaned and encoded, by two processes."""
     writing_cost: float
-    """Writing a token, as a multiple of a forward pass in a batch."""
+    """Writing one of `max_new_tokens`, as a multiple of reading a token: answers end earlier, and are written in batches."""
     checkpoint_mb_per_s: float
     """10^6 bytes of a checkpoint that are loaded or saved in a second."""
 

@@ -33,7 +33,7 @@ DEMO_TOKENS, DEMO_BYTES = 37, 292
 TOKENS_PER_BYTE = 0.25
 """Of other text, with a tokenizer that knows the languages."""
 PROMPT_TOKENS, EXAM_TOKENS = 30, 45
-"""Of a question, and of an exam question with an option."""
+"""Of a question, and of an exam question."""
 BENCHMARK_TOKENS = 200
 """The same of a public benchmark."""
 ANSWERED_TOKENS = 6000
@@ -42,7 +42,6 @@ VALUE_BYTES = 4
 DETECTION_COST = {"other": 1.1, "attention": 1.94}
 """Reading for detection, as a multiple of a forward pass without the output layer (docs/benchmarks.md): with scores of query and
 key rows, and without."""
-OPTIONS = 4
 GENERATIONS = {"arithmetic": 1, "translation": 1, "refusal": 1, "safety": 2}
 """Task -> answers that are written for each of `evaluation.items`."""
 
@@ -226,19 +225,19 @@ class Clock:
 
     def _evaluation_flops(self, config: EvaluationConfig, languages: int, benchmarks: int) -> float:
         tasks, items = set(config.tasks), config.items * languages
-        read = written = 0.0
+        scored = asked = written = 0.0
         if "text" in tasks:
-            read += config.texts * languages * self._document_tokens()
+            scored += config.texts * languages * self._document_tokens()
         if "exam" in tasks:
-            read += items * OPTIONS * EXAM_TOKENS
+            scored += items * EXAM_TOKENS
         for task, times in GENERATIONS.items():
             if task in tasks:
-                read += times * items * PROMPT_TOKENS
+                asked += times * items * PROMPT_TOKENS
                 written += times * items * config.max_new_tokens
         if tasks - {"text"}:
-            read += benchmarks * items * BENCHMARK_TOKENS
-        tokens = read + self._spent.writing_cost * written
-        return tokens * forward_flops(self.shape, PROMPT_TOKENS)
+            scored += benchmarks * items * BENCHMARK_TOKENS
+        return ((scored + self._spent.writing_cost * written) * forward_flops(self.shape, PROMPT_TOKENS)
+                + asked * forward_flops(self.shape, PROMPT_TOKENS, head=False))
 
     def _document_tokens(self) -> float:
         if not self.text.documents:
