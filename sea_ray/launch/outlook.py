@@ -124,6 +124,11 @@ def foretell(config: ExperimentConfig, store: Store, *, measure: bool) -> Outloo
                    peak_bytes=_peak_bytes(config, trainings, shape, table) if missing else None)
 
 
+def can_time(config: ExperimentConfig) -> bool:
+    """Return whether this machine's processors are what will train."""
+    return device_of(config.cluster) == "cpu" and cluster_address(config.cluster) == "local"
+
+
 def _pace(config: ExperimentConfig, trainings: Iterable[Forecast], foresight: Foresight, table: AcceleratorTable,
           measure: bool) -> Pace:
     """Return the pace, timed if that is asked for, possible and of use."""
@@ -141,7 +146,7 @@ def _pace(config: ExperimentConfig, trainings: Iterable[Forecast], foresight: Fo
         if not excess(each, room) and step_s is not None and step_s < MOST_STEP_S:
             key = training_key(training)
             timed.setdefault(key, Timed(training=training, target_frac=ANSWER_FRAC if key in answers else 1.0))
-    if not measure or device != "cpu" or cluster_address(cluster) != "local" or not timed:
+    if not measure or not can_time(config) or not timed:
         return pace
     probe_s, *seconds = time_steps([Timed(training=PROBE), *timed.values()], cluster.training)
     flops = [step_work(each.training).total for each in timed.values()]

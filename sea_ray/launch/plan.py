@@ -15,7 +15,7 @@ from sea_ray.launch.compose import compose_experiment
 from sea_ray.launch.console import agreed, is_terminal
 from sea_ray.launch.durations import Pace
 from sea_ray.launch.foresight import model_shape
-from sea_ray.launch.outlook import foretell, hours, summary, text_bytes, usd
+from sea_ray.launch.outlook import can_time, foretell, hours, summary, text_bytes, usd
 from sea_ray.launch.prices import Machine, cheapest_processors
 from sea_ray.launch.room import Forecast, excess, gigabytes, parts, room_of
 from sea_ray.training.estimate import activation_bytes, micro_batches, step_work
@@ -41,6 +41,8 @@ def plan(overrides: Sequence[str], console: Console, *, measure: bool = True) ->
         _, name, machine = cheapest_processors()
         cpus = config.cluster.num_cpus or os.cpu_count() or 1
         console.print(f"text        {describe_text(num_bytes, table.text, cpus, name, machine)}")
+    if measure and can_time(config):
+        console.print("[dim]            a few steps are timed (--no-measure leaves that)[/]")
     outlook = foretell(config, store, measure=measure)
     console.print(f"pace        {outlook.pace.words}\n")
     for forecast in outlook.trainings:

@@ -75,6 +75,7 @@ def _rank(rank: int, trainings: list[Timed], execution: ExecutionConfig, folder:
     import torch
 
     os.nice(NICENESS)
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else DeepSpeed warns that it found no other
     torch.set_num_threads(max(1, execution.threads_per_worker))
     worker: Any
     if execution.engine == "deepspeed":
