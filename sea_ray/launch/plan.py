@@ -16,7 +16,7 @@ from sea_ray.launch.console import agreed, is_terminal
 from sea_ray.launch.durations import Pace
 from sea_ray.launch.foresight import model_shape
 from sea_ray.launch.outlook import can_time, foretell, hours, summary, text_bytes, usd
-from sea_ray.launch.prices import Machine, cheapest_processors
+from sea_ray.launch.prices import Machine, cheapest_processors, usd_per_hour
 from sea_ray.launch.room import Forecast, excess, gigabytes, parts, room_of
 from sea_ray.training.estimate import activation_bytes, micro_batches, step_work
 
@@ -98,7 +98,7 @@ def agree_to_price(config: ExperimentConfig, store: Store, console: Console, *, 
     Raises:
         ConfigError: nobody can be asked, or the provider has no machine that suits.
     """
-    if config.cluster.provider is None:
+    if usd_per_hour(config.cluster) is None:
         return True
     outlook = foretell(config, store, measure=False)
     if not outlook.to_do:

@@ -168,9 +168,11 @@ def test_nobody_is_asked_on_this_machine_nor_twice_nor_for_nothing(store, monkey
     assert plan.agree_to_price(priced, store, console, yes=False)
 
 
-def test_a_provider_that_is_not_in_the_table_is_refused_before_anything_starts(tmp_path, capsys):
-    assert cli.main(["run", "--yes", *PRICED, "cluster.provider=awss", f"store.url={tmp_path}"]) == ConfigError.exit_code
-    assert "did you mean aws" in capsys.readouterr().err
+@pytest.mark.parametrize(("provider", "said"), [("awss", "did you mean aws"), ("gcp", "no machine of 'gcp' with 1 of a10g")])
+def test_a_provider_that_does_not_suit_is_refused_before_anything_starts(tmp_path, capsys, provider, said):
+    assert cli.main(["run", "--yes", *PRICED, f"cluster.provider={provider}", f"store.url={tmp_path}"]) == ConfigError.exit_code
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "artifacts").exists()
 
 
 @pytest.mark.slow
