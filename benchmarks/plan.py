@@ -61,12 +61,15 @@ def main() -> None:
     print(f"{'whole run':24} planned {outlook.seconds:8.1f} s, took {seconds:8.1f} s: {ratios['time']:.2f}")
     print(f"{'memory':24} planned {outlook.peak_bytes / 1e9:8.2f} GB, took {record['peak_memory_bytes'] / 1e9:7.2f} GB: "
           f"{ratios['memory']:.2f}")
-    print(f"{'slowness':24} {outlook.pace.slowness:.2f} before, {after / outlook.pace.probe_s * outlook.pace.slowness:.2f} after")
+    print(f"{'step of the probe':24} {outlook.pace.probe_s:.3f} s before, {after.seconds:.3f} s after")
+    print(f"{'share of processors':24} {outlook.pace.share:.2f} before, {after.share:.2f} after; with all of them the plan is "
+          f"{outlook.seconds * outlook.pace.share:.0f} s")
     print(f"{'runnable processes':24} {loads[0]:.1f} before, {statistics.mean(loads[1:]):.1f} on average meanwhile")
     results = [Result(f"{what}: planned / measured, distance from 1", abs(ratio - 1), 0.25) for what, ratio in ratios.items()]
     conclude("plan", results, {"kinds": kinds, "planned_s": outlook.seconds, "took_s": seconds, "ratios": ratios,
                                "planned_bytes": outlook.peak_bytes, "took_bytes": record["peak_memory_bytes"],
-                               "probe_before_s": outlook.pace.probe_s, "probe_after_s": after,
+                               "probe_before_s": outlook.pace.probe_s, "probe_after_s": after.seconds,
+                               "share_before": outlook.pace.share, "share_after": after.share,
                                "load_before": loads[0], "load_during": statistics.mean(loads[1:])},
              torch.device("cpu"), options.check)
 

@@ -66,6 +66,8 @@ class Pace:
     """By how much what was measured once takes longer here."""
     probe_s: float | None = None
     """A step of the probe, where it was timed here."""
+    share: float = 1.0
+    """Of the time that was timed, in which the workers had their processors; others used them for the rest."""
     steps: Mapping[Key, tuple[float, float]] = field(default_factory=dict)
     """Kind of training -> FLOPs and seconds of a step that were timed here."""
     words: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -24,6 +25,8 @@ from sea_ray.training.shape import ModelShape
 
 ANSWER_FRAC = 0.3
 """Share of a packed conversation's tokens that are answers, and so targets."""
+ALONE = 0.8
+"""Share of their processors that workers have at least where nobody else uses the machine; they wait for each other, too."""
 MOST_STEP_S = 3.0
 """Longest step, by the table, that is worth timing."""
 
@@ -148,15 +151,17 @@ def _pace(config: ExperimentConfig, trainings: Iterable[Forecast], foresight: Fo
             timed.setdefault(key, Timed(training=training, target_frac=ANSWER_FRAC if key in answers else 1.0))
     if not measure or not can_time(config) or not timed:
         return pace
-    probe_s, *seconds = time_steps([Timed(training=PROBE), *timed.values()], cluster.training)
+    probe, *times = time_steps([Timed(training=PROBE), *timed.values()], cluster.training)
+    seconds = [each.seconds for each in times]
     flops = [step_work(each.training).total for each in timed.values()]
     first = flops[0] / seconds[0] / cluster.training.num_workers
-    slowness = probe_s / table.overheads.probe_step_s
-    return Pace(flops_per_s=first, reading_flops_per_s=first, slowness=slowness, probe_s=probe_s,
+    slowness = probe.seconds / table.overheads.probe_step_s
+    share = statistics.mean(each.share for each in (probe, *times))
+    return Pace(flops_per_s=first, reading_flops_per_s=first, slowness=slowness, probe_s=probe.seconds, share=share,
                 steps=dict(zip((training_key(each.training) for each in timed.values()), zip(flops, seconds, strict=True),
                                strict=True)),
                 words=f"timed here: {len(timed)} kinds of step, {first / 1e9:,.1f} GFLOP/s a worker; the probe's step takes "
-                      f"{probe_s:.2f} s, {slowness:.2f} of what it took when the rest was measured")
+                      f"{probe.seconds:.2f} s, {slowness:.2f} of what it took when the rest was measured")
 
 
 def _peak_bytes(config: ExperimentConfig, trainings: Iterable[Forecast], shape: ModelShape, table: AcceleratorTable
@@ -212,6 +217,9 @@ def summary(outlook: Outlook) -> Iterator[str]:
     else:
         parts = {"start and end": outlook.start_s, **outlook.seconds_by_kind()}
         yield f"time        {hours(seconds)}: {_listed({name: hours(part) for name, part in parts.items() if part >= 1})}"
+        if outlook.pace.share < ALONE:
+            yield (f"            others use this machine, the workers have {outlook.pace.share:.0%} of the processors that they "
+                   f"ask for; with all of them about {hours(seconds * outlook.pace.share)}")
         gpus = outlook.config.cluster.training.num_workers * outlook.config.cluster.worker_groups
         if device_of(outlook.config.cluster) != "cpu":
             yield f"GPU-hours   {gpus * seconds / 3600:,.1f}, of {gpus} GPUs for the whole time"

@@ -9,8 +9,9 @@ import json
 import multiprocessing
 import os
 import tempfile
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +42,18 @@ class Timed:
     """Share of the tokens that are loss targets: the output layer computes these only."""
 
 
-def time_steps(trainings: Sequence[Timed], execution: ExecutionConfig) -> list[float]:
-    """Return the mean seconds of a step of each training.
+@dataclass(frozen=True, kw_only=True)
+class StepTime:
+    """What came of it."""
+
+    seconds: float
+    """Wall time of a step, on average."""
+    share: float
+    """Of that, in which its threads had a processor: far below 1 where others use the machine, too."""
+
+
+def time_steps(trainings: Sequence[Timed], execution: ExecutionConfig) -> list[StepTime]:
+    """Return what a step of each training takes.
 
     Args:
         trainings: one after the other.
@@ -68,7 +79,7 @@ def time_steps(trainings: Sequence[Timed], execution: ExecutionConfig) -> list[f
         if not file.exists():
             codes = ", ".join(str(process.exitcode) for process in ranks)
             raise MachineError(f"timing a few steps failed (exit codes {codes}); plan without it: --no-measure")
-        return json.loads(file.read_text(encoding="utf-8"))
+        return [StepTime(**each) for each in json.loads(file.read_text(encoding="utf-8"))]
 
 
 def _rank(rank: int, trainings: list[Timed], execution: ExecutionConfig, folder: str) -> None:
@@ -90,13 +101,13 @@ def _rank(rank: int, trainings: list[Timed], execution: ExecutionConfig, folder:
         from sea_ray.training.engine import SoloWorker
 
         worker = SoloWorker(execution.device, execution)
-    seconds = [_seconds_of_a_step(timed, worker) for timed in trainings]
+    times = [_step_time(timed, worker) for timed in trainings]
     if rank == 0:
-        Path(folder, "seconds.json").write_text(json.dumps(seconds), encoding="utf-8")
+        Path(folder, "seconds.json").write_text(json.dumps([asdict(each) for each in times]), encoding="utf-8")
 
 
-def _seconds_of_a_step(timed: Timed, worker: Any) -> float:
-    """Return the seconds of a step; called by every rank alike."""
+def _step_time(timed: Timed, worker: Any) -> StepTime:
+    """Return what a step takes; called by every rank alike."""
     import numpy as np
 
     from sea_ray.tracking import NullTracker
@@ -117,12 +128,16 @@ def _seconds_of_a_step(timed: Timed, worker: Any) -> float:
     chosen = packed.loss_mask_ST & (random.random(packed.loss_mask_ST.shape) < timed.target_frac)
     text = {"random": SequenceSet(input_ids_ST=packed.input_ids_ST, segment_ids_ST=packed.segment_ids_ST, loss_mask_ST=chosen)}
     with trainable(model, training.policy, _some_neurons(training, model)):
-        def run(steps: int) -> float:
+        def run(steps: int) -> StepTime:
             mixture = Mixture({"random": packed.num_sequences}, {"random": 1.0}, 0, None, steps * config.batch_sequences)
-            return train(model, text, mixture, replace(config, steps=steps), worker, NullTracker()).seconds / steps
+            wall_s, processor_s = time.perf_counter(), time.process_time()
+            report = train(model, text, mixture, replace(config, steps=steps), worker, NullTracker())
+            wall_s, processor_s = time.perf_counter() - wall_s, time.process_time() - processor_s
+            threads = max(1, worker.execution.threads_per_worker)
+            return StepTime(seconds=report.seconds / steps, share=min(1.0, processor_s / (wall_s * threads)))
 
         warm = run(LEAST_STEPS)
-        return run(worker.broadcast(int(max(LEAST_STEPS, min(MOST_STEPS, BUDGET_S / warm)))))
+        return run(worker.broadcast(int(max(LEAST_STEPS, min(MOST_STEPS, BUDGET_S / warm.seconds)))))
 
 
 def _some_neurons(training: Training, model: Any) -> Any:

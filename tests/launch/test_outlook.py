@@ -9,11 +9,12 @@ from dry_platform import DryPlatform
 from sea_ray.artifacts import Store
 from sea_ray.errors import ConfigError
 from sea_ray.launch import cli, plan, timing
+from sea_ray.launch import outlook as outlook_module
 from sea_ray.launch.compose import compose_experiment
 from sea_ray.launch.durations import Pace, training_key
 from sea_ray.launch.foresight import model_shape
 from sea_ray.launch.outlook import foretell, prices, summary
-from sea_ray.launch.timing import PROBE, Timed, time_steps
+from sea_ray.launch.timing import PROBE, StepTime, Timed, time_steps
 from sea_ray.pipeline import run_experiment
 from sea_ray.training.config import ExecutionConfig, ModelConfig, TrainConfig, TrainPolicy
 from sea_ray.training.estimate import Training, step_work
@@ -182,7 +183,18 @@ def test_real_steps_are_timed_in_as_many_processes_as_will_train(monkeypatch):
     config = TrainConfig(steps=100, batch_sequences=4, sequence_tokens=16)
     whole = Training(shape=shape, policy=TrainPolicy(kind="all"), config=config)
     neurons = Training(shape=shape, policy=TrainPolicy(kind="neurons"), config=config, neurons={"ffn": 9, "v": 4})
-    seconds = time_steps([Timed(training=whole, target_frac=0.3), Timed(training=neurons)],
-                         ExecutionConfig(num_workers=2, engine="deepspeed", zero_stage=0, device="cpu"))
-    assert len(seconds) == 2
-    assert all(0 < each < 60 for each in seconds)
+    times = time_steps([Timed(training=whole, target_frac=0.3), Timed(training=neurons)],
+                       ExecutionConfig(num_workers=2, engine="deepspeed", zero_stage=0, device="cpu"))
+    assert len(times) == 2
+    assert all(0 < each.seconds < 60 for each in times)
+    assert all(0 < each.share <= 1 for each in times)
+
+
+def test_a_machine_that_others_use_is_told(store, monkeypatch):
+    monkeypatch.setattr(outlook_module, "time_steps", lambda timed, _: [StepTime(seconds=0.2, share=0.5)] * len(timed))
+    outlook = foretell(compose_experiment(["experiment=demo"]), store, measure=True)
+    assert outlook.pace.share == 0.5
+    assert len(outlook.pace.steps) == 3  # of the base, of neurons, of fine-tuning
+    assert "the workers have 50% of the processors" in said(outlook)
+    monkeypatch.setattr(outlook_module, "time_steps", lambda timed, _: [StepTime(seconds=0.2, share=0.9)] * len(timed))
+    assert "others use" not in said(foretell(compose_experiment(["experiment=demo"]), store, measure=True))
