@@ -1,6 +1,7 @@
 # make demo   environment, install, the whole method on the embedded world
 # make test   environment, install, lint-free tests (make soak: the long ones)
 # make bench  what the figures of docs/benchmarks.md come from, side by side on this machine
+#             (those of a GPU: .venv/bin/python -m benchmarks.training_gpu)
 # make serve  the winner of the last demo behind an OpenAI-compatible API
 #
 # TORCH_INDEX picks torch's build: TORCH_INDEX=https://download.pytorch.org/whl/cpu (small, no GPU needed),

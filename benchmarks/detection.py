@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from benchmarks.neuron_step import PRESETS, Preset, make_model
+from benchmarks.arms import PRESETS, Preset, make_model
 from benchmarks.side_by_side import Result, arguments, conclude, medians
 from sea_ray.neurons.attention_importance import attention_importance
 from sea_ray.neurons.config import DetectionConfig
@@ -55,7 +55,7 @@ class LivePeak(TorchDispatchMode):
         self._live -= size if not self._holders[address] else 0
 
 
-def exact_memory(preset: Preset, device: torch.device, num_tokens: int = 512) -> tuple[int, int]:
+def exact_memory(preset: Preset, device: torch.device, num_tokens: int) -> tuple[int, int]:
     """Return the scratch bytes of exact q and k rows of one layer and window, and those of [heads, d, T, T] in float32."""
     heads, groups = preset.model["num_attention_heads"], preset.model["num_key_value_heads"]
     d_head = preset.model["hidden_size"] // heads
@@ -69,7 +69,7 @@ def exact_memory(preset: Preset, device: torch.device, num_tokens: int = 512) ->
 
 def main() -> None:
     """Run the benchmark from the command line."""
-    options = arguments(__doc__ or "", *PRESETS).parse_args()
+    options = arguments(__doc__ or "", "small", "tiny", "qwen2_0_5b", "qwen2_7b").parse_args()
     device, preset = torch.device(options.device), PRESETS[options.preset]
     torch.set_num_threads(options.threads)
     model = make_model(preset, device).eval()
@@ -90,14 +90,19 @@ def main() -> None:
                       options.rounds, device)
     for name, value in seconds.items():
         print(f"{name:8} {value * 1000:8.1f} ms, {ids.size / value:10,.0f} tokens/s")
-    scratch, whole = exact_memory(preset, device)
-    print(f"exact q and k rows, 512 tokens: {scratch / 2**20:.1f} MiB; [heads, d, T, T] in float32: {whole / 2**20:.0f} MiB")
+    num_tokens = 2048 if device.type == "cuda" else 512  # what it takes to fill the device
+    scratch, whole = exact_memory(preset, device, num_tokens)
+    print(f"exact q and k rows, {num_tokens} tokens: {scratch / 2**20:.1f} MiB; [heads, d, T, T] in float32: "
+          f"{whole / 2**20:.0f} MiB")
     results = [
         Result("detection of ffn and v, all statistics / plain forward of the body", seconds["ffn_v"] / seconds["plain"], 1.25),
         Result("detection of all sites, first order / plain forward of the body", seconds["all"] / seconds["plain"], 2.0),
-        Result("exact q and k, 512 tokens: peak memory / [heads, d, T, T]", scratch / whole, 0.05),
+        Result(f"exact q and k, {num_tokens} tokens: peak memory / [heads, d, T, T]", scratch / whole, 0.05),
     ]
-    conclude("detection", results, {"seconds": seconds, "exact_bytes": scratch}, device, options.check)
+    figures = {"preset": options.preset, "tokens": ids.size, "seconds": seconds, "exact_bytes": scratch}
+    if device.type == "cuda":
+        figures["peak_gib"] = torch.cuda.max_memory_allocated() / 2**30
+    conclude("detection", results, figures, device, options.check)
 
 
 if __name__ == "__main__":

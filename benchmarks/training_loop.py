@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.neuron_step import spread_neurons
+from benchmarks.arms import spread_neurons
 from benchmarks.side_by_side import Result, arguments, conclude
 from sea_ray.artifacts import StageKey, Store
 from sea_ray.config import ClusterConfig

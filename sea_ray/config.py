@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args
+from urllib.parse import urlsplit
 
+from sea_ray.cluster import BudgetConfig, ClusterConfig
 from sea_ray.corpus.config import CorpusConfig, NewPieces, TokenizerConfig
 from sea_ray.errors import ConfigError, nearest
 from sea_ray.evaluation.benchmarks import BenchmarkConfig
@@ -17,7 +19,8 @@ from sea_ray.safety.gate import SafetyConfig
 from sea_ray.serving.config import ServingConfig
 from sea_ray.sft.config import SftConfig
 from sea_ray.sft.teacher import TeacherConfig
-from sea_ray.training.config import ExecutionConfig, MixRule, ModelConfig, PolicyControl, TrainConfig, TrainPolicy
+from sea_ray.stages.configs import NEURON_FIGURES, SFT_FIGURES
+from sea_ray.training.config import MixRule, ModelConfig, PolicyControl, TrainConfig, TrainPolicy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,56 +211,6 @@ class FineTuningConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClusterConfig:
-    """Where and how the experiment is computed; never part of a result's identity."""
-
-    address: str = "local"
-    """"local" starts Ray on this machine; "auto" or an address joins a cluster (RAY_ADDRESS overrides it)."""
-    num_cpus: int = 0
-    """Processors that a local Ray counts; 0: all there are."""
-    cpus_per_worker: float = 0.5
-    """Ray's count for one training worker."""
-    cpus_per_task: float = 0.5
-    """Ray's count for one task of corpus, detection or evaluation."""
-    num_tasks: int = 2
-    """Shards of a map stage."""
-    stream_from_bytes: int = 2_000_000_000
-    """Text in files of this size or more is read and refined all over the cluster by Ray Data; less, by one task per shard."""
-    worker_groups: int = 1
-    """Groups of training.num_workers that take trainings from one queue: on one machine one, on a cluster as many as trials of a
-    sweep are to train at the same time; all but the first start with the first sweep."""
-    max_concurrent_trials: int = 2
-    """Trials of a sweep that wait for a worker group at one time."""
-    max_group_restarts: int = 20
-    """How often a lost worker group is started again in a run; preemptions that were announced don't count."""
-    max_stage_retries: int = 5
-    """How often a stage goes on from its newest saved state after a process of its group was lost without a notice."""
-    min_free_disk_gib: float = 1.0
-    """Refuse to start with less room in the store's file system."""
-    min_free_memory_gib: float = 3.0
-    """Refuse to start with less memory available."""
-    accelerator: str | None = None
-    """What a worker computes on, as conf/accelerators.yaml names it: decides what a plan says of time and whether memory
-    suffices. null: the processor, or a GPU of which nothing is known."""
-    provider: str | None = None
-    """Whose machines these are, as conf/prices.yaml names it: then a run says what it will cost and asks first. null: nobody's
-    that are paid by the hour."""
-    machine: str | None = None
-    """Type of machine, as conf/prices.yaml names it; null: the provider's cheapest that suits."""
-    pays: Literal["spot", "on_demand"] = "spot"
-    """Which of the provider's prices counts."""
-    training: ExecutionConfig = field(default_factory=ExecutionConfig)
-    """Workers, engine, ZeRO stage, device."""
-
-    def __post_init__(self) -> None:
-        for name in ("worker_groups", "max_concurrent_trials"):
-            if getattr(self, name) < 1:
-                raise ConfigError(name, f"{getattr(self, name)} is below 1")
-        if self.machine is not None and self.provider is None:
-            raise ConfigError("provider", f"null, and machine is {self.machine!r}: say whose it is")
-
-
-@dataclass(frozen=True, kw_only=True)
 class StoreConfig:
     """Where results live."""
 
@@ -268,6 +221,26 @@ class StoreConfig:
         if "@" in self.url.partition("://")[2].partition("/")[0]:
             raise ConfigError("url", "it holds a name or a key before the @, which would end in records and logs: take it out; "
                                      "stores find theirs in the environment, in their own files or in the node's role")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndingConfig:
+    """What happens when a run has ended, well or badly; never part of a result's identity."""
+
+    webhook: str | None = None
+    """URL that gets a POST of JSON: name, outcome, reason, winner, seconds, usd, report. Records and logs name its host alone."""
+    teardown: tuple[str, ...] = ()
+    """Program and arguments that end the cluster, run on the driver's machine (for a submitted job the head); empty: none."""
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.webhook or "https://host")
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ConfigError("webhook", "it is not an http:// or https:// URL with a host; set it to one, or to null")
+
+    @property
+    def webhook_host(self) -> str | None:
+        """The webhook without its secrets: what may be shown and recorded."""
+        return f"{urlsplit(self.webhook).scheme}://{urlsplit(self.webhook).hostname}/..." if self.webhook else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -302,8 +275,10 @@ class ExperimentConfig:
     """Public benchmark files that are asked besides the demo world's questions."""
     serving: ServingConfig
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    budget: BudgetConfig = field(default_factory=BudgetConfig)
     store: StoreConfig = field(default_factory=StoreConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    ending: EndingConfig = field(default_factory=EndingConfig)
 
     def __post_init__(self) -> None:
         for code in self.neurons.languages:
@@ -319,6 +294,16 @@ class ExperimentConfig:
         for code in self.sft.questions:
             if code not in self.corpus.languages:
                 raise ConfigError(f"sft.questions.{code}", f"{code!r} is not in corpus.languages")
+        for name, search, figures, looks, path in (
+                ("neurons", self.sweep.neurons, NEURON_FIGURES, self.neurons.training.eval_every_steps, "neurons.training"),
+                ("mixes", self.sweep.mixes, SFT_FIGURES, self.sft.broad.eval_every_steps, "sft.broad")):
+            for key in ("objectives", "at_most"):
+                for figure in getattr(search, key):
+                    if figure not in figures:
+                        raise ConfigError(f"sweep.{name}.{key}.{figure}", f"no trial reports it{nearest(figure, figures)}")
+            if search.rungs is not None and not looks:
+                raise ConfigError(f"sweep.{name}.rungs", f"a trial is judged by its looks at held-out text, and {path}."
+                                                         "eval_every_steps=0 takes none: set it, or set rungs=null")
         longest = self.neurons.detection.window_tokens
         if self.model.checkpoint is None and longest > self.model.shape.max_position:
             raise ConfigError("neurons.detection.window_tokens", f"{longest} tokens exceed the model's context of "

@@ -48,6 +48,12 @@ class MachineError(SeaRayError):
     exit_code = 4
 
 
+class BudgetError(SeaRayError):
+    """Whoever pays must act: a limit of time or money is reached."""
+
+    exit_code = 5
+
+
 def nearest(name: str, valid: Iterable[str]) -> str:
     """Return "; did you mean ...?" for the valid names closest to `name`, or the list of them all."""
     names = sorted(map(str, valid))

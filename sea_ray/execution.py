@@ -11,12 +11,13 @@ import contextlib
 import importlib
 import resource
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from sea_ray.artifacts import Artifact, StageKey, Store, Unfinished
+from sea_ray.board import Board
 from sea_ray.errors import SeaRayError
 from sea_ray.leases import once
 from sea_ray.streams import Streams, in_process
@@ -163,6 +164,9 @@ def run_stage(stage: Stage, store: Store, worker: Worker, tracker: Tracker, *, b
     return artifact
 
 
+Outcome = Literal["finished", "pruned", "stopped", "failed"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Trial:
     """One point of a sweep and how it ended."""
@@ -170,11 +174,62 @@ class Trial:
     point: Mapping[str, Any]
     """Dotted config path -> value."""
     artifact: Artifact | None
-    """The result, or None if the trial failed."""
+    """The result, or None if the trial did not finish."""
     error: str | None = None
-    """Why it failed."""
+    """Why it did not finish."""
+    name: str = ""
+    """Of its stage."""
     reused: bool = False
     """Whether it was finished before this run."""
+    repetition: int = 0
+    """Number among the trials of the same point, from 0."""
+    outcome: Outcome = "finished"
+    """How it ended: pruned trials were behind at a rung, stopped ones ended with the budget; both can be gone on with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proposal:
+    """A trial that a search wants to be run."""
+
+    number: int
+    """Of its point, from 0."""
+    point: Mapping[str, Any]
+    """Dotted config path -> value."""
+    repetition: int
+    """Number among the trials of the same point, from 0."""
+    stage: Stage
+    """What it computes."""
+
+    def ended(self, artifact: Artifact | None, error: str | None = None, *, reused: bool = False, outcome: Outcome | None = None
+              ) -> Trial:
+        """Return the trial with how it ended; without an outcome a result has finished and an error failed."""
+        return Trial(point=self.point, repetition=self.repetition, name=self.stage.name, artifact=artifact, error=error,
+                     reused=reused, outcome=outcome or ("finished" if artifact else "failed"))
+
+
+class Search(Protocol):
+    """Proposes the trials of a sweep, and may learn from how they end."""
+
+    @property
+    def num_trials(self) -> int:
+        """Trials that will be proposed."""
+
+    @property
+    def identity(self) -> str:
+        """Of all that decides which points there are and which trials end early."""
+
+    @property
+    def rungs(self) -> Any:
+        """Which trials end early (an objective.RungsConfig); None: none."""
+
+    def remember(self, board: Board) -> None:
+        """Use a board for what is proposed; before the first question."""
+
+    def ask(self) -> Proposal | None:
+        """Return the next trial, or None after the last."""
+
+    def tell(self, proposal: Proposal, trial: Trial) -> None:
+        """Hear how a proposed trial ended."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,8 +258,8 @@ class Platform(Protocol):
     def run(self, stage: Stage) -> Artifact:
         """Return the stage's result, reused if it is finished."""
 
-    def sweep(self, name: str, trials: Sequence[tuple[Mapping[str, Any], Stage]]) -> list[Trial]:
-        """Run one stage per point; a failed trial is reported, it never sinks the sweep."""
+    def sweep(self, name: str, search: Search) -> list[Trial]:
+        """Run what a search proposes; a trial that fails is reported, it never sinks the sweep."""
 
     def serving(self, checkpoint: Artifact, config: Any) -> contextlib.AbstractContextManager[Endpoint]:
         """Serve a checkpoint while the context is open."""
@@ -223,15 +278,19 @@ class SoloPlatform:
         """Return the stage's result, reused if it is finished."""
         return once(self.store, stage.key, lambda: run_stage(stage, self.store, self._worker, self.tracker))
 
-    def sweep(self, name: str, trials: Sequence[tuple[Mapping[str, Any], Stage]]) -> list[Trial]:
-        """Run the trials in order."""
+    def sweep(self, name: str, search: Search) -> list[Trial]:
+        """Run the trials in order, all of them to their end."""
+        search.remember(self.store.board)
         done = []
-        for point, stage in trials:
-            reused = self.store.find(stage.key) is not None
+        while (proposal := search.ask()) is not None:
+            reused, artifact, error = self.store.find(proposal.stage.key) is not None, None, None
             try:
-                done.append(Trial(point=point, artifact=self.run(stage), reused=reused))
-            except SeaRayError as error:
-                done.append(Trial(point=point, artifact=None, error=str(error)))
+                artifact = self.run(proposal.stage)
+            except SeaRayError as reason:
+                error = str(reason)
+            trial = proposal.ended(artifact, error, reused=reused)
+            search.tell(proposal, trial)
+            done.append(trial)
         return done
 
     @contextlib.contextmanager

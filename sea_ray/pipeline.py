@@ -12,11 +12,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sea_ray import plan
-from sea_ray.artifacts import Artifact, plain
+from sea_ray.artifacts import Artifact, fingerprint, plain
 from sea_ray.config import ExperimentConfig
 from sea_ray.decoding import decode
+from sea_ray.errors import BudgetError
 from sea_ray.execution import Platform, Stage
-from sea_ray.objective import Choice, SweepConfig, choose, set_path
+from sea_ray.objective import Choice, SweepConfig, choose, get_path, set_path
+from sea_ray.search import SweepSearch
+from sea_ray.search_space import Point, label
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +69,7 @@ def run_experiment(config: ExperimentConfig, platform: Platform) -> Experiment:
     base = platform.run(plan.base(config, corpus))
     statistics = platform.run(plan.detection(config, base, corpus))
 
-    thresholds = sweep(config, config.sweep.neurons, platform, "neurons",
+    thresholds = sweep(config, config.sweep.neurons, platform, "neurons", "neurons.training.seed",
                        lambda point: plan.neurons(point, base, corpus, statistics))
     best = with_point(config, thresholds.winner.point)
     packs = _artifact(thresholds)
@@ -80,7 +83,7 @@ def run_experiment(config: ExperimentConfig, platform: Platform) -> Experiment:
         controls[arm] = platform.run(plan.continued_pretraining(best, arm, base, corpus))
 
     conversations = platform.run(plan.conversations(config, corpus))
-    mixes = sweep(best, config.sweep.mixes, platform, "sft",
+    mixes = sweep(best, config.sweep.mixes, platform, "sft", "sft.broad.seed",
                   lambda point: plan.sft(point, "broad", merged, conversations, corpus))
     best, broad = with_point(best, mixes.winner.point), _artifact(mixes)
     winner = platform.run(plan.sft(best, "high_quality", broad, conversations, corpus))
@@ -99,23 +102,47 @@ def run_experiment(config: ExperimentConfig, platform: Platform) -> Experiment:
                       winner=winner, without_safety=without_safety, evaluations=evaluations, gate=gate)
 
 
-def sweep(config: ExperimentConfig, search: SweepConfig, platform: Platform, name: str,
+def sweep(config: ExperimentConfig, search: SweepConfig, platform: Platform, name: str, seed: str,
           stage_of: Callable[[ExperimentConfig], Stage]) -> Choice:
-    """Run one stage per point of a search and choose the winner.
+    """Run one stage per trial of a search and choose the winner.
 
     Args:
         config: the experiment whose values the points override.
-        search: grid, metric, limits.
+        search: space, objectives, limits.
         platform: where trials run.
         name: of the sweep.
+        seed: dotted path of the seed that repetitions raise.
         stage_of: makes the trial's stage from a point's config.
+
+    Raises:
+        BudgetError: the budget ended before the sweep; with its best so far.
     """
-    trials = []
-    for point in search.points():
-        stage = stage_of(with_point(config, point))
-        label = ",".join(f"{path.rpartition('.')[2]}={value}" for path, value in point.items())
-        trials.append((point, replace(stage, name=f"{name}/{label}")))
-    return choose(search, platform.sweep(name, trials))
+    def trial(point: Point, repetition: int) -> Stage:
+        changes = dict(point)
+        if repetition:
+            changes[seed] = get_path(plain(config), seed) + repetition
+        repeated = f"/seed+{repetition}" if repetition else ""
+        return replace(stage_of(with_point(config, changes)), name=f"{name}/{label(point)}{repeated}")
+
+    trials = platform.sweep(name, SweepSearch(search, trial, _history(config, search, name)))
+    if stopped := [one for one in trials if one.outcome == "stopped"]:
+        finished = [one for one in trials if one.artifact is not None]
+        choice = choose(search, trials) if finished else None
+        best = f"the best so far is {label(choice.winner.point)}: {choice.reason}" if choice else "none is the best so far"
+        raise BudgetError(f"{stopped[0].error}: sweep {name} has finished {len(finished)} of {search.num_trials} trials, {best}. "
+                          "Run again with a higher limit: what is finished is reused, what was under way goes on")
+    return choose(search, trials)
+
+
+def _history(config: ExperimentConfig, search: SweepConfig, name: str) -> str:
+    """Return where a sweep's proposed points are kept: known by the experiment but for what the sweep sets, so that a changed
+    range finds the points of the one before."""
+    values = plain(config, identity=True)
+    for path in search.space:
+        set_path(values, path, None)
+    own = {part: value for part, value in values.items() if part not in (
+        "name", "experiment", "cluster", "budget", "store", "tracking", "sweep", "evaluation", "safety", "serving")}
+    return f"sweeps/{name}-{fingerprint([sorted(search.space), search.search, search.search_seed, own])}"
 
 
 def with_point(config: ExperimentConfig, point: Mapping[str, Any]) -> ExperimentConfig:

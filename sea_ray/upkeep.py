@@ -37,7 +37,7 @@ class Holding:
 
     part: Part
     """artifacts: a result; unfinished: states of one that is not finished; leases: who computes one; building: a folder that is
-    being filled, on this machine; runs: what a named run says of itself."""
+    being filled, on this machine; runs: what a named run says of itself, and what is kept of sweeps and trials."""
     place: str
     """From the store's root on."""
     num_bytes: int

@@ -35,7 +35,7 @@ MINIATURE = [
     "neurons.detection.window_tokens=32", "neurons.detection.windows_per_language=4",
     "neurons.controls=[random_matched,continued_pretraining,lora]",
     "neurons.training.steps=2", "neurons.training.batch_sequences=2", "neurons.training.sequence_tokens=64",
-    "sweep.neurons.grid={neurons.selection.top_frac: [0.1, 0.2]}", "sweep.mixes.grid={sft.mix: [even, english]}",
+    "sweep.neurons.space={neurons.selection.top_frac: [0.1, 0.2]}", "sweep.mixes.space={sft.mix: [even, english]}",
     "sft.mix=even", "~sft.mixes", "+sft.mixes={even: {en: 1, id: 1, th: 1}, english: {en: 2, id: 1, th: 1}}",
     f"sft.data.broad.demo={STAGE}", f"sft.data.high_quality.demo={STAGE}",
     "sft.broad.steps=2", "sft.high_quality.steps=2", "sft.broad.batch_sequences=2", "sft.high_quality.batch_sequences=2",

@@ -3,7 +3,7 @@
 import contextlib
 
 from sea_ray.artifacts import Store
-from sea_ray.execution import Endpoint, Trial
+from sea_ray.execution import Endpoint
 from sea_ray.tracking import NullTracker
 
 
@@ -22,8 +22,8 @@ class DryPlatform:
             facts = {"gain_sea": 0.1, "english_ratio": 1.0, "validation_nats_worst": 1.0}
             return self.store.commit(stage.key, folder, facts, {}, 0.0)
 
-    def sweep(self, name, trials):
-        return [Trial(point=point, artifact=self.run(stage)) for point, stage in trials]
+    def sweep(self, name, search):
+        return [proposal.ended(self.run(proposal.stage)) for proposal in iter(search.ask, None)]
 
     @contextlib.contextmanager
     def serving(self, checkpoint, config):

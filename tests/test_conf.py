@@ -3,7 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 import pytest
 
@@ -28,15 +28,25 @@ def test_every_experiment_composes_and_decodes(name):
     config = compose_experiment([f"experiment={name}", *NEEDED.get(name, [])])
     assert config.name == config.experiment == name
     for search in (config.sweep.neurons, config.sweep.mixes):
-        assert len(list(search.points())) >= 2
+        assert search.num_points >= 2
 
 
 @pytest.mark.parametrize(("group", "name"), [(group, name) for group, names in groups(REPO / "conf").items()
-                                             if group != "experiment" for name in names])
+                                             if not group.startswith("experiment") for name in names])
 def test_every_file_of_a_group_is_well_formed(group, name):
     needed = {"corpus": ["corpus.root=/data"]}.get(group, [])
     values = compose_values(["experiment=demo", f"{group}={name}", *needed])
-    decode(get_type_hints(ExperimentConfig)[group], values[group], group)
+    kind: Any = ExperimentConfig
+    for part in group.split("/"):
+        kind, values = get_type_hints(kind)[part], values[part]
+    decode(kind, values, group)
+
+
+@pytest.mark.parametrize(("part", "name"), [(part, name) for part in ("neurons", "mixes")
+                                            for name in groups(REPO / "conf")[f"sweep/{part}"]])
+def test_every_sweep_can_be_run_on_the_demo(part, name):
+    search = getattr(compose_experiment(["experiment=demo", f"sweep/{part}={name}"]).sweep, part)
+    assert search.num_trials >= 4
 
 
 def test_the_demo_has_what_the_issue_promises():
@@ -44,7 +54,7 @@ def test_the_demo_has_what_the_issue_promises():
     assert len(config.corpus.languages) == 12
     assert len(config.neurons.languages) == 10
     assert config.sweep.neurons.at_most["english_ratio"] <= 1.01
-    assert all(len(list(search.points())) >= 4 for search in (config.sweep.neurons, config.sweep.mixes))
+    assert all(search.num_points >= 4 for search in (config.sweep.neurons, config.sweep.mixes))
     assert config.cluster.training.num_workers == 2
     assert config.cluster.training.engine == "deepspeed"
     assert config.model.shape.max_position == 4096
@@ -100,7 +110,15 @@ def test_what_stands_on_the_command_line_comes_last():
     ("tracking.wandb=ofline", "tracking.wandb", "did you mean offline"),
     ("serving.port=99999", "serving.port", "not a port"),
     ("evaluation.tasks=[exams]", "evaluation.tasks", "unknown task 'exams'"),
-    ("sweep.neurons.grid={neurons.selection.top_frac: []}", "sweep.neurons.grid.neurons.selection.top_frac", "no values"),
+    ("sweep.neurons.space={neurons.selection.top_frac: []}", "sweep.neurons.space.neurons.selection.top_frac", "no values"),
+    ("sweep.neurons.objectives={gian_sea: max}", "sweep.neurons.objectives.gian_sea", "did you mean gain_sea?"),
+    ("sweep.neurons.objectives={gain_sea: most}", "sweep.neurons.objectives.gain_sea", "not one of the choices"),
+    ("sweep.mixes.at_most={english_ratio: 1.0}", "sweep.mixes.at_most.english_ratio", "no trial reports it"),
+    ("sweep.mixes.rungs={first: 1}", "sweep.mixes.rungs", "sft.broad.eval_every_steps=0 takes none: set it"),
+    ("sweep.mixes.search=tpe", "sweep.mixes.num_samples", "say how many points"),
+    ("sweep.mixes.space={sft.text_share: {uniform: [0, 0.3]}}", "sweep.mixes.space.sft.text_share", "a grid needs a list"),
+    ("sweep.mixes.space={sft.text_share: {unifrom: [0, 1]}}", "sweep.mixes.space.sft.text_share.unifrom", "did you mean uniform"),
+    ("budget.max_hours=0", "budget.max_hours", "not above 0"),
     ("safety.gate.max_false_refusal=2", "safety.gate.max_false_refusal", "2"),
 ])
 def test_a_wrong_setting_is_refused_with_its_dotted_path_and_a_remedy(override, path, says):
@@ -111,9 +129,9 @@ def test_a_wrong_setting_is_refused_with_its_dotted_path_and_a_remedy(override, 
 
 
 @pytest.mark.parametrize(("override", "path", "says"), [
-    ("sweep.neurons.grid={neurons.selection.top_fraq: [0.1]}", "neurons.selection.top_fraq", "did you mean top_frac"),
-    ("sweep.neurons.grid={neurons.selection.top_frac: [0.1, x]}", "neurons.selection.top_frac", "float is needed"),
-    ("sweep.mixes.grid={sft.mix: [by_length, natral]}", "sft.mix", "did you mean natural?"),
+    ("sweep.neurons.space={neurons.selection.top_fraq: [0.1]}", "neurons.selection.top_fraq", "did you mean top_frac"),
+    ("sweep.neurons.space={neurons.selection.top_frac: [0.1, x]}", "neurons.selection.top_frac", "float is needed"),
+    ("sweep.mixes.space={sft.mix: [by_length, natral]}", "sft.mix", "did you mean natural?"),
 ])
 def test_a_sweep_over_what_is_not_there_is_refused_before_anything_starts(override, path, says):
     error = refusal("experiment=demo", override)

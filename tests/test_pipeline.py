@@ -62,10 +62,10 @@ class Counting:
         self._row(stage.name, artifact, reused)
         return artifact
 
-    def sweep(self, name, trials):
-        done = self.platform.sweep(name, trials)
-        for trial, (_, stage) in zip(done, trials, strict=True):
-            self._row(stage.name, trial.artifact, trial.reused)
+    def sweep(self, name, search):
+        done = self.platform.sweep(name, search)
+        for trial in done:
+            self._row(trial.name, trial.artifact, trial.reused)
         return done
 
     @contextlib.contextmanager
@@ -336,7 +336,7 @@ def test_a_second_run_reuses_everything_and_serves_nothing(first, carry_out):
 
 
 def test_another_winner_of_the_mixes_computes_only_what_depends_on_it(first, carry_out):
-    _, platform = carry_out("sweep.mixes.grid={sft.mix: [english]}")
+    _, platform = carry_out("sweep.mixes.space={sft.mix: [english]}")
     tuned = {"sft/high_quality", "control/without_safety", "evaluation/SFT without safety", "evaluation/winner", "gate"}
     changed = first[0].mixes.winner.point["sft.mix"] != "english"
     assert set(platform.computed) == (tuned if changed else set())
@@ -344,7 +344,7 @@ def test_another_winner_of_the_mixes_computes_only_what_depends_on_it(first, car
 
 
 def test_a_wider_threshold_sweep_computes_its_new_trial_and_no_old_one(carry_out):
-    experiment, platform = carry_out("sweep.neurons.grid={neurons.selection.top_frac: [0.1, 0.2, 0.3]}",
+    experiment, platform = carry_out("sweep.neurons.space={neurons.selection.top_frac: [0.1, 0.2, 0.3]}",
                                      "sweep.neurons.at_most={gain_sea: -9.0}")
     assert "neurons/top_frac=0.3" in platform.computed
     assert not {"corpus", "base", "detection", "neurons/top_frac=0.1", "neurons/top_frac=0.2"} & set(platform.computed)

@@ -78,7 +78,7 @@ def test_a_changed_setting_computes_only_what_depends_on_it(planned, demo, overr
 
 
 def test_a_new_point_of_a_sweep_leaves_the_other_trials_finished(planned, demo):
-    wider = planned("sweep.neurons.grid={neurons.selection.top_frac: [0.02, 0.05, 0.1, 0.2, 0.3]}")
+    wider = planned("sweep.neurons.space={neurons.selection.top_frac: [0.02, 0.05, 0.1, 0.2, 0.3]}")
     assert set(wider) - set(demo) == {"neurons/top_frac=0.3"}
     assert fingerprints(demo).items() <= fingerprints(wider).items()
 
@@ -93,7 +93,7 @@ def files_config(folder):
         "experiment=demo", "corpus.source=files", f"corpus.root={folder}", "corpus.languages=[en,th]",
         "corpus.paths={en: [{glob: 'en*.txt'}], th: [{glob: 'th*.txt'}]}", "neurons.languages=[th]",
         "~sft.mixes", "+sft.mixes={uniform: {en: 1, th: 1}}", "sft.mix=uniform",
-        "sweep.mixes.grid={sft.mix: [uniform]}"])
+        "sweep.mixes.space={sft.mix: [uniform]}"])
 
 
 def test_moved_text_is_the_same_corpus_and_changed_text_is_not(tmp_path):

@@ -14,7 +14,7 @@ from sea_ray.launch.console import agreed, is_terminal
 from sea_ray.upkeep import DAYS, Holding, Part, remove, survey
 
 TITLES: dict[Part, str] = {"artifacts": "results", "unfinished": "states", "leases": "leases", "building": "half-built",
-                           "runs": "runs"}
+                           "runs": "runs and sweeps"}
 
 
 def clean(overrides: Sequence[str], console: Console, *, yes: bool = False, days: float = DAYS) -> int:

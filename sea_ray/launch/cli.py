@@ -21,7 +21,7 @@ EXAMPLES = """examples:
   sea-ray run experiment=demo
   sea-ray data experiment=local_text corpus.root=DIR
   sea-ray run experiment=local_text corpus.root=DIR
-  sea-ray run experiment=demo 'sweep.neurons.grid={neurons.selection.top_frac: [0.02, 0.05]}'
+  sea-ray run experiment=demo 'sweep.neurons.space={neurons.selection.top_frac: [0.02, 0.05]}'
   sea-ray review experiment=demo
   sea-ray submit --address http://127.0.0.1:8265 run experiment=demo
   sea-ray clean store.url=runs

@@ -30,9 +30,9 @@ def config_folder() -> Path:
 
 
 def groups(folder: Path) -> dict[str, list[str]]:
-    """Return the config groups below a folder: group -> the names to choose from."""
-    return {group.name: sorted(file.stem for file in group.glob("*.yaml"))
-            for group in sorted(folder.iterdir()) if group.is_dir()}
+    """Return the config groups below a folder: group, such as "model" or "sweep/neurons" -> the names to choose from."""
+    return {group.relative_to(folder).as_posix(): names for group in sorted(folder.rglob("*"))
+            if (names := sorted(file.stem for file in group.glob("*.yaml")))}
 
 
 def compose_values(overrides: Sequence[str]) -> dict[str, Any]:
@@ -90,6 +90,6 @@ def compose_experiment(overrides: Sequence[str]) -> ExperimentConfig:
         raise ConfigError("experiment", f"none chosen; write experiment=NAME with one of: {known}")
     config = decode(ExperimentConfig, compose_values(overrides))
     for search in (config.sweep.neurons, config.sweep.mixes):
-        for point in search.points():
+        for point in search.ends():
             with_point(config, point)  # a point that is not there is refused now, not when the sweep begins
     return config

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from sea_ray.artifacts import Artifact, Store
 from sea_ray.config import BaseModelConfig, ExperimentConfig
-from sea_ray.execution import Endpoint, Stage, Trial
+from sea_ray.execution import Endpoint, Search, Stage, Trial
 from sea_ray.pipeline import run_experiment
 from sea_ray.stages.configs import BaseStage, ContinuedPretrainingStage, ExtendedBaseStage, NeuronStage, SftStage
 from sea_ray.tracking import NullTracker, Tracker
@@ -82,12 +82,15 @@ class Foresight:
             self.results[stage.kind] = found
         return found or Foreseen(kind=stage.kind, name=stage.name, fingerprint=stage.key.fingerprint, folder=Path())
 
-    def sweep(self, name: str, trials: Sequence[tuple[Mapping[str, Any], Stage]]) -> list[Trial]:
-        """Return the trials; with all of them finished the winner is known."""
-        done = [Trial(point=point, artifact=self.run(stage)) for point, stage in trials]
-        states = [state for _, state in self.stages[len(self.stages) - len(done):]]
-        self.sweeps.append(PlannedSweep(name=name, num_trials=len(done), num_finished=states.count("finished"),
-                                        stages=frozenset(stage.name for _, stage in trials), is_open="open" in states))
+    def sweep(self, name: str, search: Search) -> list[Trial]:
+        """Return the trials; with all of them finished the winner is known. What an adaptive search would learn is not."""
+        done, first = [], len(self.stages)
+        while (proposal := search.ask()) is not None:
+            done.append(proposal.ended(self.run(proposal.stage)))
+        states = [state for _, state in self.stages[first:]]
+        self.sweeps.append(PlannedSweep(
+            name=name, num_trials=search.num_trials, num_finished=states.count("finished"), is_open="open" in states,
+            stages=frozenset(stage.name for stage, _ in self.stages[first:])))
         if any(isinstance(trial.artifact, Foreseen) for trial in done):
             self._undecided = True
             return [replace(trial, artifact=_foreseen(trial.artifact)) for trial in done]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from rich.console import Console
 
 from sea_ray.artifacts import Artifact, Store
-from sea_ray.execution import Endpoint, Platform, Stage, Trial
+from sea_ray.execution import Endpoint, Platform, Search, Stage, Trial
 from sea_ray.tracking import Tracker
 
 
@@ -61,16 +61,17 @@ class Narrator:
         self._done(stage.name, artifact, reused)
         return artifact
 
-    def sweep(self, name: str, trials: Sequence[tuple[Mapping[str, Any], Stage]]) -> list[Trial]:
+    def sweep(self, name: str, search: Search) -> list[Trial]:
         """Run a sweep and tell of each trial."""
-        self.console.print(f"[bold]sweep[/] {name}: {len(trials)} trials")
+        self.console.print(f"[bold]sweep[/] {name}: {search.num_trials} trials")
         start = time.monotonic()
-        results = self.platform.sweep(name, trials)
-        for trial, (_, stage) in zip(results, trials, strict=True):
+        results = self.platform.sweep(name, search)
+        for trial in results:
             if trial.artifact is not None:
-                self._done(stage.name, trial.artifact, trial.reused)
+                self._done(trial.name, trial.artifact, trial.reused)
             else:
-                self.console.print(f"[red]failed[/] {stage.name}: {trial.error}")
+                color = "red" if trial.outcome == "failed" else "yellow"
+                self.console.print(f"[{color}]{trial.outcome}[/] {trial.name}: {trial.error}")
         if not all(trial.reused for trial in results):
             self.console.print(f"      sweep {name} took {time.monotonic() - start:.1f} s")
         return results

@@ -77,12 +77,16 @@ class Offer:
     @property
     def on_demand(self) -> Range:
         """Of all machines, USD an hour."""
-        return self.count * self.of.on_demand[0], self.count * self.of.on_demand[1]
+        return _times(self.count, self.of.on_demand)
 
     @property
     def spot(self) -> Range | None:
         """The same for machines that may be taken away."""
-        return (self.count * self.of.spot[0], self.count * self.of.spot[1]) if self.of.spot else None
+        return _times(self.count, self.of.spot) if self.of.spot else None
+
+
+def _times(count: int, price: Range) -> Range:
+    return count * price[0], count * price[1]
 
 
 def load_prices() -> Mapping[str, Mapping[str, Machine]]:
@@ -119,11 +123,28 @@ def offers(cluster: ClusterConfig) -> list[Offer]:
 
 
 def usd_per_hour(cluster: ClusterConfig) -> Range | None:
-    """Return the least and the most that all machines of a cluster cost an hour, by `cluster.pays`; None without a provider.
+    """Return the least and the most that all machines of a cluster's workers cost an hour, by `cluster.pays`; None without a
+    provider.
 
     Raises:
         ConfigError: the provider has no machine that suits, or none as spot.
     """
+    offer = _offered(cluster)
+    return None if offer is None else _times(offer.count, _price(cluster, offer))
+
+
+def usd_per_machine_hour(cluster: ClusterConfig) -> Range | None:
+    """Return the same of one of these machines.
+
+    Raises:
+        ConfigError: as there.
+    """
+    offer = _offered(cluster)
+    return None if offer is None else _price(cluster, offer)
+
+
+def _offered(cluster: ClusterConfig) -> Offer | None:
+    """Return the machines of the provider that a cluster names."""
     if cluster.provider is None:
         return None
     found = offers(cluster)
@@ -132,7 +153,11 @@ def usd_per_hour(cluster: ClusterConfig) -> Range | None:
                                               f"{_demand(cluster)} of {cluster.accelerator or 'processors alone'}; add it, or "
                                               "name another provider")
     (offer,) = found
-    price = offer.spot if cluster.pays == "spot" else offer.on_demand
+    return offer
+
+
+def _price(cluster: ClusterConfig, offer: Offer) -> Range:
+    price = offer.of.spot if cluster.pays == "spot" else offer.of.on_demand
     if price is None:
         raise ConfigError("cluster.pays", f"{TABLE} has no price of {offer.machine} as spot: set on_demand, or add it")
     return price

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pickle
 import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import ray
 
 from sea_ray.artifacts import Artifact, Store
-from sea_ray.config import ClusterConfig
-from sea_ray.errors import MachineError, SeaRayError
-from sea_ray.execution import Endpoint, Stage, Trial
+from sea_ray.config import BudgetConfig, ClusterConfig
+from sea_ray.errors import BudgetError, MachineError, SeaRayError
+from sea_ray.execution import Endpoint, Search, Stage, Trial
+from sea_ray.launch.budget import Meter
+from sea_ray.launch.capacity import check_capacity
 from sea_ray.launch.machine import cluster_address
 from sea_ray.launch.run_queue import open_queue
 from sea_ray.launch.sweep import run_in_group, run_sweep
@@ -68,11 +71,13 @@ class RayPlatform:
     """
 
     def __init__(self, store: Store, tracker: Tracker, config: ClusterConfig, stack: contextlib.ExitStack, *,
-                 trains: bool = True) -> None:
+                 trains: bool = True, budget: BudgetConfig | None = None) -> None:
         """Args: store: holds results; tracker: shows figures; config: workers and tasks; stack: takes everything down;
-        trains: whether trainings will come, so that their processes may start beside the first tasks.
+        trains: whether trainings will come, so that their processes may start beside the first tasks; budget: its limits.
         """
         self._trains = trains
+        self._budget = budget or BudgetConfig()
+        self.meter = Meter(self._budget, self._usd_per_hour, self._halt)
         self.store, self.tracker, self.config = store, tracker, config
         self._stack = stack
         self._queue_name = f"queue-{os.getpid()}-{int(time.time())}"
@@ -84,16 +89,17 @@ class RayPlatform:
 
     @classmethod
     @contextlib.contextmanager
-    def open(cls, store: Store, tracker: Tracker, config: ClusterConfig, *, trains: bool = True) -> Iterator[RayPlatform]:
+    def open(cls, store: Store, tracker: Tracker, config: ClusterConfig, *, trains: bool = True,
+             budget: BudgetConfig | None = None) -> Iterator[RayPlatform]:
         """Yield a platform; whatever it started ends again on every exit path."""
         with contextlib.ExitStack() as stack:
-            yield cls(store, tracker, config, stack, trains=trains)
+            yield cls(store, tracker, config, stack, trains=trains, budget=budget)
 
     def _start(self) -> None:
         """Connect to Ray and start the queue, once.
 
         Raises:
-            MachineError: no cluster, or a local store on a cluster of several nodes.
+            MachineError: no cluster, one that can never hold the worker group, or a local store on a cluster of several nodes.
         """
         if self._queue is not None:
             return
@@ -102,6 +108,7 @@ class RayPlatform:
         if not self.store.is_shared and len(nodes) > 1:
             raise MachineError(f"store.url={self.store.url!r} is a local folder but the cluster has {len(nodes)} nodes, which "
                                "would not see each other's results; name a shared store (s3://..., gs://...)")
+        check_capacity(self.config, trains=self._trains)
         numbers = range(self.config.worker_groups)
         self._queue = open_queue(self._queue_name, len(numbers), self.config.max_stage_retries)
         self._groups = [WorkerGroup(number, self._queue_name, self.store.url, self.config, str(self._scratch / "train"))
@@ -109,6 +116,19 @@ class RayPlatform:
         self._drainer = threading.Thread(target=self._drain, daemon=True, name="figures")
         self._drainer.start()
         self._stack.callback(self._close)
+        self.meter.start()
+
+    def _usd_per_hour(self) -> float:
+        """Return the price of all machines that are there now; those without work of their own count as there all the time."""
+        budget, machines = self._budget, 0
+        with contextlib.suppress(ray.exceptions.RayError):
+            machines = sum(node["Alive"] and node["Resources"].get("CPU", 0) > 0 for node in ray.nodes())
+        return budget.usd_per_hour_besides + machines * (budget.usd_per_machine_hour or 0)
+
+    def _halt(self, reason: str) -> None:
+        """Save and end what trains, and let nothing more begin."""
+        with contextlib.suppress(ray.exceptions.RayError):
+            ray.get(self._queue.halt.remote(pickle.dumps(BudgetError(reason))))
 
     def _child(self, run: str, part: str = "") -> Tracker:
         if (run, part) not in self._children:
@@ -138,16 +158,20 @@ class RayPlatform:
         Raises:
             SeaRayError: what the stage raised on purpose.
             MachineError: its process was lost more often than the limit.
+            BudgetError: the budget has ended.
         """
         return once(self.store, stage.key, lambda: self._compute(stage))
 
     def _compute(self, stage: Stage) -> Artifact:
+        if (reason := self.meter.reached()) is not None:
+            raise BudgetError(f"{reason}, before {stage.name}: run again with a higher limit, what is finished is reused")
         self._start()
         try:
             if stage.place == "group":
                 self._groups[0].start()
                 artifact = run_in_group(stage, self.store, self._queue_name)
             else:
+                check_capacity(self.config, trains=self._trains, tasks=True)
                 if not stage.parents and self._trains:
                     self._groups[0].start()  # trainings follow on a corpus: let their processes come up meanwhile
                 artifact = run_as_tasks(stage, self.store, self._queue_name, num_cpus=self.config.cpus_per_task,
@@ -158,36 +182,40 @@ class RayPlatform:
             raise
         except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError) as error:
             raise MachineError(f"{stage.name}: its worker process died ({error})") from error
-        self._finish(stage, artifact)
+        self._finish(stage.name, artifact)
         return artifact
 
-    def _finish(self, stage: Stage, artifact: Artifact) -> None:
+    def _finish(self, name: str, artifact: Artifact) -> None:
         with contextlib.suppress(ray.exceptions.RayError):
             self._drain_once()
-        child = self._child(stage.name)
+        child = self._child(name)
         figures = {name: value for name, value in artifact.facts.items() if isinstance(value, int | float)}
         if figures:
             child.log(None, **figures)
-        self._end(stage.name, failed=False)
+        self._end(name, failed=False)
 
     def _end(self, run: str, *, failed: bool) -> None:
         self._finished.add(run)
         self._child(run).finish(failed=failed)
 
-    def sweep(self, name: str, trials: Sequence[tuple[Mapping[str, Any], Stage]]) -> list[Trial]:
-        """Run one stage per point as Ray Tune trials; a failed trial is reported, it never sinks the sweep."""
-        if any(self.store.find(stage.key) is None for _, stage in trials):
+    def sweep(self, name: str, search: Search) -> list[Trial]:
+        """Run what a search proposes as Ray Tune trials; a failed trial is reported, it never sinks the sweep."""
+        def start() -> Path:
             self._start()
             for group in self._groups:
                 group.start()
-        done = run_sweep(name, trials, self.store, self._queue_name, str(self._scratch),
+            return self._scratch / "tune"
+
+        done = run_sweep(name, search, self.store, self._queue_name, start,
                          max_concurrent=max(self.config.max_concurrent_trials, self.config.worker_groups))
-        for trial, (_, stage) in zip(done, trials, strict=True):
-            if trial.artifact is not None and not trial.reused:
-                self._finish(stage, trial.artifact)
-            elif trial.artifact is None:
-                self._child(stage.name).note(f"failed: {trial.error}")
-                self._end(stage.name, failed=True)
+        for trial in done:
+            if trial.reused:
+                continue
+            if trial.artifact is not None:
+                self._finish(trial.name, trial.artifact)
+            else:
+                self._child(trial.name).note(f"{trial.outcome}: {trial.error}")
+                self._end(trial.name, failed=trial.outcome == "failed")
         return done
 
     @contextlib.contextmanager
@@ -196,10 +224,11 @@ class RayPlatform:
         from sea_ray.launch.serve import deployed
 
         self._start()
-        with deployed(checkpoint.folder, config) as endpoint:
+        with deployed(self.store, checkpoint, config) as endpoint:
             yield endpoint
 
     def _close(self) -> None:
+        self.meter.stop()
         with contextlib.suppress(ray.exceptions.RayError):
             ray.get(self._queue.close.remote("the run is stopping"))
         for group in self._groups:

@@ -20,6 +20,10 @@ from sea_ray.execution import Stage
 NAMESPACE = "sea_ray"
 Event = tuple[str, str, int | None, dict[str, float] | str]
 """Run (a stage's name), part of it ("" for the whole), training step, figures or a line of prose."""
+Look = tuple[str, int, dict[str, float]]
+"""Part of a run, training step, losses on held-out text."""
+HELD_OUT = "held_out_mean"
+"""Figure by which a look is known."""
 IDLE_S = 20.0
 """After this long without work the ranks are sent round the loop once, so that no collective waits for ever."""
 
@@ -43,6 +47,10 @@ class RunQueue:
         self._stages: dict[str, Stage] = {}
         self._outcomes: dict[str, asyncio.Future[bytes | None]] = {}
         self._events: list[Event] = []
+        self._looks: dict[str, list[Look]] = {}
+        self._news = asyncio.Condition()
+        self._ending: dict[str, bytes] = {}
+        self._halted: bytes | None = None
         self._closed: str | None = None
 
     async def submit(self, stage: Stage) -> bytes | None:
@@ -54,8 +62,11 @@ class RunQueue:
         name = stage.key.fingerprint
         if self._closed is not None:
             return pickle.dumps(RuntimeError(self._closed))
+        if self._halted is not None:
+            return self._halted
         if name not in self._outcomes:
             self._stages[name] = stage
+            self._ending.pop(name, None)
             self._outcomes[name] = asyncio.get_running_loop().create_future()
             await self._waiting.put(name)
         outcome = await asyncio.shield(self._outcomes[name])
@@ -97,8 +108,41 @@ class RunQueue:
         if not name:
             await self._waiting.put("")  # for the other groups
             return "stop"
+        if (error := self._halted or self._ending.get(name)) is not None:
+            await self.finished(name, error)
+            return "idle"
         group.running = name
         return self._stages[name]
+
+    async def offer(self, stage: Stage) -> None:
+        """Keep a stage for a trial that will fetch it."""
+        self._stages[stage.key.fingerprint] = stage
+
+    async def stage(self, name: str) -> Stage:
+        """Return a stage that was offered."""
+        return self._stages[name]
+
+    async def follow(self, name: str, seen: int) -> list[Look] | None:
+        """Wait for looks at held-out text beyond the first `seen` of a stage that was submitted; None when it has ended."""
+        while True:
+            if len(looks := self._looks.get(name, [])) > seen:
+                return looks[seen:]
+            if (future := self._outcomes.get(name)) is None or future.done():
+                return None
+            async with self._news:
+                await self._news.wait()
+
+    async def end(self, name: str, error: bytes) -> None:
+        """End a stage early: what it has trained is saved, and its submitter gets the error."""
+        self._ending[name] = error
+
+    async def halt(self, error: bytes) -> None:
+        """End everything early: what trains is saved, nothing more begins, and every submitter gets the error."""
+        self._halted = error
+
+    async def ending(self, name: str) -> bytes | None:
+        """Return the error with which a running stage is to end now; None: it goes on."""
+        return self._halted or self._ending.get(name)
 
     async def preempted(self, name: str) -> None:
         """Record that a stage has saved its state because a machine goes away: its loss is not counted."""
@@ -112,6 +156,8 @@ class RunQueue:
         future = self._outcomes.get(name)
         if future is not None and not future.done():
             future.set_result(error)
+        async with self._news:
+            self._news.notify_all()
 
     async def leave(self, number: int, reason: str) -> None:
         """Record that a group has ended for good: its stage ends with `reason`, and with the last group all that waits."""
@@ -128,10 +174,19 @@ class RunQueue:
         for future in self._outcomes.values():
             if not future.done():
                 future.set_result(pickle.dumps(RuntimeError(reason)))
+        async with self._news:
+            self._news.notify_all()
 
     async def log(self, event: Event) -> None:
-        """Keep figures (or a line of prose) of a run until they are drained."""
+        """Keep figures (or a line of prose) of a run until they are drained; those of a look also for whoever follows it."""
         self._events.append(event)
+        run, part, step, figures = event
+        if isinstance(figures, dict) and HELD_OUT in figures and step is not None:
+            for group in self._groups.values():
+                if group.running and self._stages[group.running].name == run:
+                    self._looks.setdefault(group.running, []).append((part, step, figures))
+            async with self._news:
+                self._news.notify_all()
 
     async def drain(self) -> list[Event]:
         """Return and forget the events since the last call."""

@@ -3,91 +3,196 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import ray
 
 from sea_ray.artifacts import Artifact, Store
-from sea_ray.errors import SeaRayError
-from sea_ray.execution import Stage, Trial
+from sea_ray.errors import BudgetError, SeaRayError
+from sea_ray.execution import Outcome, Proposal, Search, Stage, Trial
 from sea_ray.launch.run_queue import find_queue
+from sea_ray.launch.trial_book import TrialBook, rung_value
 from sea_ray.launch.worker_group import RAY_IMPORTS, raise_outcome
 from sea_ray.leases import once
 
 LOST_CLIENTS = 3
 """How often a trial that goes with its node is started again: it holds no work, and finds the result or waits for it."""
+SETTINGS = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # figures go through our own tracker
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # how a trial ended is no look
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_GLOBAL_CHECKPOINT_S": "60",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # else Ctrl-C ends the sweep and the run goes on without its trials
+}
 
 
-def run_sweep(
-    name: str,
-    trials: Sequence[tuple[Mapping[str, Any], Stage]],
-    store: Store,
-    queue_name: str,
-    scratch: str,
-    *,
-    max_concurrent: int,
-) -> list[Trial]:
-    """Run one stage per point of the sweep with Ray Tune; finished trials are reused without starting Tune for them.
+class PrunedError(Exception):
+    """The scheduler ended a trial at a rung."""
+
+
+def run_sweep(name: str, search: Search, store: Store, queue_name: str, start: Callable[[], Path], *, max_concurrent: int
+              ) -> list[Trial]:
+    """Run what a search proposes with Ray Tune; what is finished, or was pruned by this same sweep, is not run again.
 
     Args:
         name: sweep, such as "neurons"; Tune's experiment name.
-        trials: (point, stage) pairs; a point maps dotted config paths to values.
+        search: proposes trials and hears of them.
         store: where the stages commit.
         queue_name: the worker group's queue.
-        scratch: folder for Tune's own files.
+        start: brings up Ray and the queue, and returns a folder for Tune's own files; called only if something is to be run.
         max_concurrent: trials that wait in the group's queue at one time.
 
     Returns:
-        One Trial per pair, in order. A failed trial carries its error and never sinks the sweep.
+        The trials in the order in which they were proposed. A failed one carries its error and never sinks the sweep.
     """
-    reused = {stage.key.fingerprint for _, stage in trials if store.find(stage.key) is not None}
-    missing = [pair for pair in trials if pair[1].key.fingerprint not in reused]
-    errors = _tune(name, missing, store.url, queue_name, scratch, max_concurrent) if missing else {}
-    results = []
-    for point, stage in trials:
-        key = stage.key
-        artifact = store.find(key)
-        results.append(Trial(point=point, artifact=artifact, reused=key.fingerprint in reused,
-                             error=None if artifact else errors.get(key.fingerprint, "the trial did not report")))
-    return results
+    sweep = _Sweep(search, store)
+    search.remember(store.board)
+    if (missing := sweep.next_missing()) is not None:
+        _tune(name, sweep, missing, queue_name, start(), max_concurrent)
+    return sweep.trials
 
 
-def _tune(name: str, trials: Sequence[tuple[Mapping[str, Any], Stage]], store_url: str, queue_name: str, scratch: str,
-          max_concurrent: int) -> dict[str, str]:
+class _Sweep:
+    """The trials of a sweep: what is known of each is told to the search before the next one is asked for."""
+
+    def __init__(self, search: Search, store: Store) -> None:
+        self.search, self.store, self.book = search, store, TrialBook(store)
+        self._trials: list[tuple[Proposal, Trial]] = []
+
+    @property
+    def trials(self) -> list[Trial]:
+        """Those that have ended, in the order in which they were proposed."""
+        return [trial for _, trial in sorted(self._trials, key=lambda pair: (pair[0].number, pair[0].repetition))]
+
+    def next_missing(self) -> Proposal | None:
+        """Return the next trial that has neither finished nor been pruned by this sweep; None after the last."""
+        while (proposal := self.search.ask()) is not None:
+            key = proposal.stage.key
+            ending = self.book.ending(key)
+            if (found := self.store.find(key)) is not None:
+                self._tell(proposal, proposal.ended(found, reused=True))
+            elif ending is not None and ending.outcome == "pruned" and ending.sweep == self.search.identity:
+                self._tell(proposal, proposal.ended(None, ending.reason, reused=True, outcome="pruned"))
+            else:
+                return proposal
+        return None
+
+    def ended(self, proposal: Proposal, outcome: Outcome, error: str | None) -> None:
+        """Record how a trial ended that was run."""
+        key = proposal.stage.key
+        artifact = self.store.find(key)
+        trial = proposal.ended(artifact, None if artifact else error or "the trial did not report",
+                               outcome="finished" if artifact else outcome)
+        self.book.close(key, trial, self.search.identity)
+        self._tell(proposal, trial)
+
+    def _tell(self, proposal: Proposal, trial: Trial) -> None:
+        self._trials.append((proposal, trial))
+        self.search.tell(proposal, trial)
+
+
+def _tune(name: str, sweep: _Sweep, first: Proposal, queue_name: str, folder: Path, max_concurrent: int) -> None:
+    for variable, value in SETTINGS.items():
+        os.environ.setdefault(variable, value)
     with RAY_IMPORTS:
         from ray import tune
+        from ray.tune.schedulers import ASHAScheduler
+        from ray.tune.search import Searcher
 
-    stages = [stage for _, stage in trials]
+    queue, store, rungs = find_queue(queue_name), sweep.store, sweep.search.rungs
+    proposals: dict[str, Proposal] = {}
+
+    class Proposals(Searcher):
+        """Gives Tune what the search proposes."""
+
+        def suggest(self, trial_id: str) -> Any:
+            proposal = first if not proposals else sweep.next_missing()
+            if proposal is None:
+                return Searcher.FINISHED
+            proposals[trial_id] = proposal
+            ray.get(queue.offer.remote(proposal.stage))
+            return {"stage": proposal.stage.key.fingerprint}
+
+        def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+            proposal, result = proposals[trial_id], result or {}
+            if "outcome" not in result and not error:
+                reason = f"behind at look {result['looks']}: {rungs.figure} {result['rung']:.4f}"
+                ray.get(queue.end.remote(proposal.stage.key.fingerprint, pickle.dumps(PrunedError(reason))))
+                sweep.ended(proposal, "pruned", reason)
+            else:
+                sweep.ended(proposal, result.get("outcome", "failed"), result.get("error"))
+
+        def __reduce__(self) -> tuple[type, tuple[()]]:
+            """Leave nothing in the snapshot that Tune makes of itself: the store and its board know everything."""
+            return Searcher, ()
+
+        def save(self, checkpoint_path: str) -> None:
+            """Keep nothing, for the same reason."""
+
+        def restore(self, checkpoint_path: str) -> None:
+            """Never happens."""
 
     def trial(space: dict[str, Any]) -> None:
-        stage, error = stages[space["number"]], ""
+        """Wait for one stage; Tune ends this thread with SystemExit where the scheduler ends the trial."""
+        stage = ray.get(find_queue(queue_name).stage.remote(space["stage"]))
+        outcome: Outcome = "finished"
+        error = None
         try:
-            once(Store(store_url), stage.key, lambda: run_in_group(stage, Store(store_url), queue_name))
+            follow(stage, Store(store.url), queue_name, rungs.figure if rungs else None,
+                   lambda looks, value: tune.report({"looks": looks, "rung": value}))
+        except BudgetError as reason:
+            outcome, error = "stopped", str(reason)
         except Exception as reason:  # reported: one failed trial never sinks the sweep
-            error = str(reason)
-        tune.report({"error": error, "finished": int(not error)})
+            outcome, error = "failed", str(reason)
+        tune.report({"outcome": outcome, "error": error})
 
-    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # figures go through our own tracker
-    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "60")
-    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # else Ctrl-C ends the sweep and the run goes on without its trials
-    tuner = tune.Tuner(
+    scheduler = None
+    if rungs is not None:
+        scheduler = ASHAScheduler(time_attr="looks", metric="rung", mode="min", max_t=1_000_000, grace_period=rungs.first,
+                                  reduction_factor=rungs.reduction)
+    tune.Tuner(
         tune.with_resources(trial, {"CPU": 0.01}),  # Tune refuses an empty request; the group holds the real resources
-        param_space={"number": tune.grid_search(list(range(len(stages))))},
-        tune_config=tune.TuneConfig(metric="finished", mode="max", max_concurrent_trials=max_concurrent, reuse_actors=True),
-        run_config=tune.RunConfig(name=name.replace("/", "-"), storage_path=str(Path(scratch) / "tune"), verbose=0,
+        tune_config=tune.TuneConfig(num_samples=sweep.search.num_trials, search_alg=Proposals(), scheduler=scheduler,
+                                    max_concurrent_trials=max_concurrent, reuse_actors=True),
+        run_config=tune.RunConfig(name=name.replace("/", "-"), storage_path=str(folder), verbose=0,
                                   failure_config=tune.FailureConfig(max_failures=LOST_CLIENTS)),
-    )
-    results = tuner.fit()
-    errors: dict[str, str] = {}
-    for result in results:
-        number = result.config["number"]
-        message = str(result.error) if result.error else (result.metrics or {}).get("error", "")
-        if message:
-            errors[stages[number].key.fingerprint] = message
-    return errors
+    ).fit()
+
+
+def follow(stage: Stage, store: Store, queue_name: str, figure: str | None, report: Callable[[int, float], None]) -> None:
+    """Run a stage in a worker group, unless another submitter does, and report its looks at held-out text as they come.
+
+    Args:
+        stage: what to run.
+        store: where it commits.
+        queue_name: of the group's queue.
+        figure: that the looks are judged by; None: nothing is reported.
+        report: gets the number of looks so far and the figure then, for an unfinished run's earlier looks too; may end this
+            process' part by any exception.
+
+    Raises:
+        SeaRayError: what the stage raised.
+    """
+    book = TrialBook(store)
+    looks = book.looks(stage.key) if figure else []
+    for number in range(1, len(looks) + 1):
+        report(number, rung_value(looks[:number], figure or ""))
+
+    def compute() -> Artifact:
+        queue = find_queue(queue_name)
+        outcome, seen = queue.submit.remote(stage), 0
+        while figure and (news := ray.get(queue.follow.remote(stage.key.fingerprint, seen))) is not None:
+            for look in news:
+                before, seen = len(looks), seen + 1
+                book.add(stage.key, looks, look)
+                if len(looks) > before:
+                    report(len(looks), rung_value(looks, figure))
+        return finished(stage, store, ray.get(outcome))
+
+    once(store, stage.key, compute)
 
 
 def run_in_group(stage: Stage, store: Store, queue_name: str) -> Artifact:
@@ -96,7 +201,16 @@ def run_in_group(stage: Stage, store: Store, queue_name: str) -> Artifact:
     Raises:
         SeaRayError: what the stage raised.
     """
-    raise_outcome(ray.get(find_queue(queue_name).submit.remote(stage)))
+    return finished(stage, store, ray.get(find_queue(queue_name).submit.remote(stage)))
+
+
+def finished(stage: Stage, store: Store, outcome: bytes | None) -> Artifact:
+    """Return the result of a stage that has ended in a group.
+
+    Raises:
+        SeaRayError: what the stage raised.
+    """
+    raise_outcome(outcome)
     artifact = store.find(stage.key)
     if artifact is None:
         raise SeaRayError(f"{stage.name}: the worker group reported success but the store {store.url!r} holds no result; "

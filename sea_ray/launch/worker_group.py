@@ -30,7 +30,7 @@ def work(settings: dict[str, Any]) -> None:
     What a stage refuses on purpose it refuses on every rank alike, so the group goes on to the next stage. When another rank
     is lost this one raises: Train restarts the whole group, and the queue gives it the same stage again. Any other failure is
     reported and raised, since the other ranks may hang in a collective. A stage that has saved its state before a preemption
-    waits for Ray to move the group, so that no work is done that would be lost.
+    waits for Ray to move the group, so that no work is done that would be lost; one that was told to end makes room.
 
     Args:
         settings: `queue` (name of the actor), `group` (this group's number), `store` (URL), `execution`
@@ -43,7 +43,8 @@ def work(settings: dict[str, Any]) -> None:
 
     torch.set_num_threads(settings["execution"].threads_per_worker)
     queue = find_queue(settings["queue"])
-    worker = DeepSpeedWorker(settings["execution"], _preemption_notice().is_set)
+    notices = _Notices(queue)
+    worker = DeepSpeedWorker(settings["execution"], notices.is_set)
     store = Store(settings["store"])
     while True:
         given = ray.get(queue.next.remote(settings["group"], worker.world_size)) if worker.rank == 0 else ""
@@ -53,12 +54,18 @@ def work(settings: dict[str, Any]) -> None:
         if isinstance(stage, str):
             continue
         name = stage.key.fingerprint
+        notices.watch(name if worker.rank == 0 else "")
         try:
             run_stage(stage, store, worker, QueueTracker(queue, stage.name) if worker.rank == 0 else NullTracker())
         except SeaRayError as error:
             ray.get(queue.finished.remote(name, _pickled(error)))
             continue
         except PreemptedError as notice:
+            ended = worker.broadcast(ray.get(queue.ending.remote(name)) if worker.rank == 0 else None)
+            if ended is not None:
+                if worker.rank == 0:
+                    ray.get(queue.finished.remote(name, ended))
+                continue
             if worker.rank == 0:
                 queue.log.remote((stage.name, "", None, f"a node goes away: the state {notice} is saved, the group moves"))
                 ray.get(queue.preempted.remote(name))
@@ -72,26 +79,42 @@ def work(settings: dict[str, Any]) -> None:
             ray.get(queue.finished.remote(name, None))
 
 
-def _preemption_notice() -> threading.Event:
-    """Return an event that is set when Ray tells that a node of the group goes away.
+class _Notices:
+    """Whether this process should save its state and train no further: a node of the group goes away, or the stage is to end.
 
-    Ray agrees on it over all ranks, which takes milliseconds; a thread of its own asks, so that no step waits.
+    Ray agrees on the first over all ranks, which takes milliseconds; a thread of its own asks, so that no step waits.
     """
-    from ray.train import get_preemption_info
 
-    notice = threading.Event()
+    def __init__(self, queue: Any) -> None:
+        self._queue, self._running, self._lock = queue, "", threading.Lock()
+        self._preempted, self._ended = threading.Event(), threading.Event()
+        threading.Thread(target=self._ask, daemon=True, name="notices").start()
 
-    def ask() -> None:
-        while not notice.is_set():
+    def watch(self, name: str) -> None:
+        """Ask for this stage from now on; "" asks for none."""
+        with self._lock:
+            self._running = name
+            self._ended.clear()
+
+    def is_set(self) -> bool:
+        """Return whether there is a notice."""
+        return self._preempted.is_set() or self._ended.is_set()
+
+    def _ask(self) -> None:
+        from ray.train import get_preemption_info
+
+        while not self._preempted.is_set():
             time.sleep(ASK_S)
             try:
                 if get_preemption_info() is not None:
-                    notice.set()
+                    self._preempted.set()
+                name = self._running
+                ends = name and ray.get(self._queue.ending.remote(name)) is not None
+                with self._lock:
+                    if ends and name == self._running:
+                        self._ended.set()
             except Exception:  # the group ends, and this thread with it
                 return
-
-    threading.Thread(target=ask, daemon=True, name="preemption").start()
-    return notice
 
 
 def _lost_another(error: Exception) -> bool:

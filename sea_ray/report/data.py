@@ -123,11 +123,18 @@ class TrialRow:
     point: Mapping[str, object]
     """Dotted config path -> value."""
     figures: Mapping[str, float] = field(default_factory=dict)
-    """Reported figures; empty if it failed."""
+    """Reported figures; empty if it did not finish."""
     error: str | None = None
-    """Why it failed."""
+    """Why it did not finish."""
+    outcome: str = "finished"
+    """finished, pruned at a rung, stopped with the budget, or failed."""
+    repetition: int = 0
+    """Number among the trainings of the same point, from 0."""
     reused: bool = False
     is_winner: bool = False
+    """Whether its point won."""
+    on_front: bool = False
+    """Whether no other point beats its point in all objectives."""
     shares: Mapping[str, float] = field(default_factory=dict)
     """Of a sweep over mixes: source -> share of tokens, in 0 to 1."""
 
@@ -138,16 +145,20 @@ class Sweep:
 
     name: str
     """Such as "thresholds of the neurons"."""
-    metric: str
-    """Key of `TrialRow.figures` that decides."""
-    mode: Literal["max", "min"]
+    objectives: Mapping[str, Literal["max", "min"]]
+    """Key of `TrialRow.figures` -> whether more or less of it is better; the first decides."""
     trials: tuple[TrialRow, ...]
     limits: tuple[Limit, ...] = ()
-    """The first one is the picture's horizontal axis."""
+    """The second objective, or without one the first limit, is the picture's horizontal axis."""
     reason: str = ""
     """Why the winner won, one sentence."""
     note: str = ""
     """What each trial did, and on which data it was read."""
+
+    @property
+    def metric(self) -> str:
+        """The figure that decides."""
+        return next(iter(self.objectives))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,8 @@
-"""Scatter plot of a sweep: what is to improve against what must be kept, with the limit drawn in."""
+"""Scatter plot of a sweep: what is to improve against what is to be kept or improved too, with the limit and the front."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,28 +27,33 @@ class Trial:
     is_winner: bool
     title: str
     """Shown on hover."""
+    on_front: bool = False
+    """Whether the line through the points that no other beats goes through this one."""
 
 
-def scatter(label: str, trials: Sequence[Trial], *, x_name: str, y_name: str, limit: float,
-            limit_is_upper: bool) -> Html:
+def scatter(label: str, trials: Sequence[Trial], *, x_name: str, y_name: str, limit: float | None = None,
+            limit_is_upper: bool = True) -> Html:
     """Return the picture; trials that are not finite are left to the table.
 
     Args:
         label: what the picture shows, for screen readers.
         trials: points.
         x_name, y_name: of the axes.
-        limit: on the horizontal axis.
+        limit: on the horizontal axis; None: there is none.
         limit_is_upper: whether values above it are excluded.
     """
     shown = [trial for trial in trials if math.isfinite(trial.x) and math.isfinite(trial.y)]
-    across = fit([*(trial.x for trial in shown), limit], _LEFT, _WIDTH - _RIGHT, pad=0.1)
+    across = fit([*(trial.x for trial in shown), *([] if limit is None else [limit])], _LEFT, _WIDTH - _RIGHT, pad=0.1)
     up = fit([trial.y for trial in shown], _HEIGHT - _BOTTOM, _TOP, pad=0.12)
+    front = [(across(trial.x), up(trial.y)) for trial in sorted(shown, key=lambda trial: trial.x) if trial.on_front]
     return picture(
         _WIDTH, _HEIGHT, label,
-        _excluded(across, limit, limit_is_upper),
+        *([] if limit is None else [_excluded(across, limit, limit_is_upper)]),
         x_axis(across, _TOP, _HEIGHT - _BOTTOM, general), y_axis(up, _LEFT, _WIDTH - _RIGHT, general, 6),
-        line(across(limit), _TOP - 6, across(limit), _HEIGHT - _BOTTOM, "reference"),
-        text(across(limit), _TOP - 11, f"limit {general(limit)}", "tick", "middle"),
+        *([] if limit is None else [
+            line(across(limit), _TOP - 6, across(limit), _HEIGHT - _BOTTOM, "reference"),
+            text(across(limit), _TOP - 11, f"limit {general(limit)}", "tick", "middle")]),
+        *(line(*start, *end, "front") for start, end in itertools.pairwise(front)),
         text((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 8, x_name, "axis", "middle"),
         text(_LEFT - 52, _TOP - 22, y_name, "axis"),
         *(_point(trial, across, up) for trial in sorted(shown, key=lambda trial: trial.is_winner)))

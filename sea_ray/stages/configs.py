@@ -14,6 +14,12 @@ from sea_ray.neurons.config import MergeRule, SelectionConfig
 from sea_ray.sft.config import SftConfig
 from sea_ray.training.config import MixRule, ModelConfig, TrainConfig, TrainPolicy
 
+NEURON_FIGURES = ("gain_sea", "worst_sea_ratio", "english_ratio", "chinese_ratio", "merged_parameter_share")
+"""What a trial of the neurons reports and a sweep may judge by; Chinese where it is among the languages."""
+SFT_FIGURES = ("validation_nats_mean", "validation_nats_worst", "validation_nats_sea", "validation_nats_high_resource",
+               "validation_bits_mean")
+"""The same of fine-tuning."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusStage:

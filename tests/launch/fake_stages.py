@@ -12,7 +12,7 @@ from toy import CONFIG, Recorded, toy
 
 from sea_ray.artifacts import Store
 from sea_ray.errors import DataError
-from sea_ray.execution import Stage
+from sea_ray.execution import Proposal, Stage
 from sea_ray.stages.base import training_states
 from sea_ray.training.loop import train
 
@@ -29,6 +29,25 @@ def map_stage(store: Store, num_shards: int, **config) -> Stage:
     config = {"diary": str(store.root / "diary.jsonl"), **config}
     return Stage(kind="fake", name="shards", function="fake_stages:count_shard", combine="fake_stages:add_shards",
                  num_shards=num_shards, config=config)
+
+
+class Listed:
+    """A search that proposes given (point, stage) pairs and learns nothing."""
+
+    def __init__(self, trials, rungs=None, identity="listed"):
+        self.rungs, self.identity, self.told = rungs, identity, []
+        self._proposals = (Proposal(number=number, point=point, repetition=0, stage=stage)
+                           for number, (point, stage) in enumerate(trials))
+        self.num_trials = len(trials)
+
+    def remember(self, board):
+        """Keep nothing."""
+
+    def ask(self):
+        return next(self._proposals, None)
+
+    def tell(self, proposal, trial):
+        self.told.append((proposal.number, trial.outcome))
 
 
 def write_diary(context, **entry) -> None:
@@ -99,21 +118,27 @@ def die_all(context):
 
 
 def learn(context):
-    """Train a toy for a while, with its states; the diary says which samples each step took, of how many workers."""
-    steps, seconds = context.config["steps"], context.config["seconds"]
-    config = dataclasses.replace(CONFIG, steps=steps)
+    """Train a toy for a while, with its states; the diary says which samples each step took, of how many workers.
+
+    With `every` it looks at text that it also trains on after so many steps; `rate` is its learning rate.
+    """
+    steps, seconds, every = context.config["steps"], context.config["seconds"], context.config.get("every", 0)
+    config = dataclasses.replace(CONFIG, steps=steps, eval_every_steps=every,
+                                 learning_rate=context.config.get("rate", CONFIG.learning_rate))
 
     class Slow(Recorded):
         def batch(self, step, batch_size):
             drawn = super().batch(step, batch_size)
             if context.worker.rank == 0:
-                write_diary(context, what="step", step=step, samples=drawn, workers=context.worker.world_size)
+                write_diary(context, what="step", step=step, samples=drawn, workers=context.worker.world_size,
+                            rate=config.learning_rate)
             time.sleep(seconds)
             return drawn
 
     model, sources, mixture = toy(config=config, mixture=Slow)
     with training_states(context) as states:
-        report = train(model, sources, mixture, config, context.worker, context.tracker, states=states)
+        report = train(model, sources, mixture, config, context.worker, context.tracker, states=states,
+                       held_out=sources if every else None)
     return {"losses": report.losses, "resumed_step": report.resumed_step, "workers": context.worker.world_size}
 
 

@@ -108,7 +108,7 @@ def test_each_recipe_trains_a_thousandth_of_the_published_number_of_values_and_f
     config = compose_experiment([f"experiment=seallms3_{name}"])
     shape, _ = model_shape(config.model)
     assert shape.num_values == values
-    grid = config.sweep.neurons.grid["neurons.selection.top_frac"]
+    grid = config.sweep.neurons.space["neurons.selection.top_frac"]
     assert config.neurons.selection.top_frac in grid
     room = dataclasses.replace(room_of(config.cluster), host_bytes=None)  # this machine is not the one
     for forecast in forecasts(config, foresee(config, store), shape):
@@ -124,7 +124,8 @@ def test_the_recipes_differ_in_model_machine_and_sizes_only():
         tuning = {part: dataclasses.replace(getattr(config.sft, part), micro_batch=0) for part in ("broad", "high_quality")}
         selection = dataclasses.replace(config.neurons.selection, top_frac=0.01)
         neurons = dataclasses.replace(config.neurons, training=training, selection=selection)
-        sweep = dataclasses.replace(config.sweep, neurons=config.sweep.mixes)
+        neuron_sweep = dataclasses.replace(config.sweep.neurons, space={"neurons.selection.top_frac": (0.01,)})
+        sweep = dataclasses.replace(config.sweep, neurons=neuron_sweep)
         return dataclasses.replace(config, name="", experiment=None, model=BaseModelConfig(), cluster=type(config.cluster)(),
                                    neurons=neurons, sweep=sweep, sft=dataclasses.replace(config.sft, **tuning))
 

@@ -11,7 +11,7 @@ from sea_ray.config import ClusterConfig
 from sea_ray.errors import ConfigError
 from sea_ray.launch.accelerators import load_accelerators
 from sea_ray.launch.compose import compose_experiment
-from sea_ray.launch.prices import Machine, cheapest_processors, load_prices, offers, usd_per_hour
+from sea_ray.launch.prices import Machine, cheapest_processors, load_prices, offers, usd_per_hour, usd_per_machine_hour
 from sea_ray.training.config import ExecutionConfig
 
 
@@ -67,10 +67,12 @@ def test_the_hour_costs_what_the_named_machines_cost_the_way_they_are_paid():
     machine = load_prices()["aws"]["g5.xlarge"]
     spot = cluster(4, "a10g", provider="aws")
     assert usd_per_hour(spot) == (4 * machine.spot[0], 4 * machine.spot[1])
+    assert usd_per_machine_hour(spot) == machine.spot
     assert usd_per_hour(dataclasses.replace(spot, pays="on_demand")) == (4 * machine.on_demand[0], 4 * machine.on_demand[1])
     eight = load_prices()["aws"]["g5.48xlarge"]
     assert usd_per_hour(dataclasses.replace(spot, machine="g5.48xlarge")) == eight.spot
     assert usd_per_hour(cluster(4, "a10g")) is None
+    assert usd_per_machine_hour(cluster(4, "a10g")) is None
 
 
 @pytest.mark.parametrize(("changed", "said"), [

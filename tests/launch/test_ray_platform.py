@@ -1,5 +1,6 @@
 """One real Ray: a worker group that lives through many stages, tasks that survive lost workers, sweeps, figures."""
 
+import dataclasses
 import os
 import threading
 import time
@@ -11,12 +12,14 @@ import ray
 
 from sea_ray import plan
 from sea_ray.artifacts import RECORD, Store
-from sea_ray.config import ClusterConfig
-from sea_ray.errors import DataError, MachineError
+from sea_ray.config import BudgetConfig, ClusterConfig
+from sea_ray.errors import BudgetError, DataError, MachineError
 from sea_ray.execution import SoloPlatform, Stage, run_stage
 from sea_ray.launch.compose import compose_experiment
 from sea_ray.launch.ray_platform import RayPlatform
 from sea_ray.launch.tasks import _compute
+from sea_ray.launch.trial_book import TrialBook
+from sea_ray.objective import RungsConfig
 from sea_ray.tracking import NullTracker
 from sea_ray.training.config import ExecutionConfig
 from sea_ray.training.engine import SoloWorker
@@ -213,17 +216,88 @@ def test_a_function_that_is_not_there_is_an_error_and_not_a_hang(platform, store
 
 def test_a_failing_trial_is_reported_and_does_not_sink_the_sweep(platform, store, tracker):
     trials = [({"number": number}, fake_stages.stage("refuse_one", store, number=number, bad=3)) for number in range(1, 5)]
-    done = within(100, platform.sweep, "numbers", trials)
+    done = within(100, platform.sweep, "numbers", fake_stages.Listed(trials))
     assert [trial.point for trial in done] == [point for point, _ in trials]
     assert [trial.artifact.facts["total"] if trial.artifact else None for trial in done] == [1, 3, None, 10]
     assert not any(trial.reused for trial in done)
+    assert [trial.outcome for trial in done] == ["finished", "finished", "failed", "finished"]
+    ending = TrialBook(store).ending(trials[2][1].key)
+    assert (ending.outcome, ending.reason, ending.looks) == ("failed", done[2].error, 0)
     assert "th.txt:3: the text is empty" in done[2].error
     assert (trials[2][1].name, None, {"failed": True}) in tracker.events
 
     start = time.perf_counter()
-    again = within(60, platform.sweep, "numbers", [trials[0], trials[1], trials[3]])
+    again = within(60, platform.sweep, "numbers", fake_stages.Listed([trials[0], trials[1], trials[3]]))
     assert all(trial.reused for trial in again)
     assert time.perf_counter() - start < 2
+
+
+RATES = (3e-3, 1e-7, 1e-6)
+"""Of these only the first learns anything."""
+
+
+def learning(store, rate):
+    return ({"rate": rate}, fake_stages.stage("learn", store, steps=16, seconds=0.2, every=2, rate=rate))
+
+
+def steps_of(store, rate):
+    return [entry["step"] for entry in fake_stages.diary(store) if entry["what"] == "step" and entry.get("rate") == rate]
+
+
+def test_a_trial_that_is_behind_is_pruned_and_whoever_runs_it_again_goes_on_from_there(platform, store, tracker, monkeypatch):
+    one_by_one = dataclasses.replace(platform.config, max_concurrent_trials=1)  # the first at a rung passes it, whoever it is
+    monkeypatch.setattr(platform, "config", one_by_one)
+    trials = [learning(store, rate) for rate in RATES]
+    search = fake_stages.Listed(trials, RungsConfig(first=1, reduction=2))
+    done = within(200, platform.sweep, "rungs", search)
+    assert [trial.outcome for trial in done] == ["finished", "pruned", "pruned"]
+    assert search.told == list(enumerate(["finished", "pruned", "pruned"]))
+    assert steps_of(store, RATES[0]) == list(range(16))
+    for rate, trial, (_, stage) in zip(RATES[1:], done[1:], trials[1:], strict=True):
+        assert 2 <= len(steps_of(store, rate)) < 16
+        assert trial.artifact is None
+        assert "behind at look 1: held_out_mean 8." in trial.error
+        ending = TrialBook(store).ending(stage.key)
+        assert (ending.outcome, ending.sweep) == ("pruned", "listed")
+        assert (stage.name, None, {"failed": False}) in tracker.events
+
+    start = time.perf_counter()
+    again = within(60, platform.sweep, "rungs", fake_stages.Listed(trials, RungsConfig(first=1, reduction=2)))
+    assert [(trial.outcome, trial.reused) for trial in again] == [("finished", True), ("pruned", True), ("pruned", True)]
+    assert time.perf_counter() - start < 2, "the same sweep starts nothing"
+
+    whole = within(120, platform.sweep, "whole", fake_stages.Listed(trials[:2], identity="another"))
+    assert [(trial.outcome, trial.reused) for trial in whole] == [("finished", True), ("finished", False)]
+    assert whole[1].artifact.facts["resumed_step"] >= 2
+    assert steps_of(store, RATES[1]) == list(range(16)), "no step is trained twice"
+
+
+def test_at_the_end_of_the_budget_what_trains_is_saved_and_the_rest_does_not_begin(store, monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+    rates = (5e-3, 6e-3, 7e-3)
+    trials = [({"rate": rate}, fake_stages.stage("learn", store, steps=steps, seconds=0.2, rate=rate))
+              for rate, steps in zip(rates, (4, 400, 400), strict=True)]
+    one_by_one = dataclasses.replace(CLUSTER, max_concurrent_trials=1)
+    with RayPlatform.open(store, NullTracker(), one_by_one, budget=BudgetConfig(max_hours=9.0)) as limited:
+        began = time.monotonic()
+        limited.meter._usd_per_hour = lambda: 0.0
+
+        def reached():
+            """The first trial has finished and the second has begun: any clock may say when, so none is asked."""
+            return "budget.max_usd=1 is reached" if len(steps_of(store, rates[1])) > 3 else None
+
+        limited.meter.reached = reached
+        done = limited.sweep("budget", fake_stages.Listed(trials))  # not `within`: Ray ends with the thread that starts it
+        assert time.monotonic() - began < 230
+        with pytest.raises(BudgetError, match=r"max_usd=1 is reached, before add/"):
+            limited.run(fake_stages.stage("add", store, number=4321))
+    assert [trial.outcome for trial in done] == ["finished", "stopped", "stopped"]
+    assert done[1].error == "budget.max_usd=1 is reached"
+    assert 3 < len(steps_of(store, rates[1])) < 200
+    assert steps_of(store, rates[2]) == []
+    saved = store.unfinished(trials[1][1].key).part("whole").names()
+    assert saved, "the state of what trained is there to go on from"
 
 
 def test_an_unforeseen_failure_reaches_the_driver_and_the_next_stage_runs(platform, store):
@@ -234,7 +308,7 @@ def test_an_unforeseen_failure_reaches_the_driver_and_the_next_stage_runs(platfo
 
 def test_a_trial_that_loses_a_rank_is_a_failed_trial_and_the_others_finish(platform, store):
     trials = [({"number": number}, fake_stages.stage("die_once", store, number=number, bad=9)) for number in (8, 9, 10)]
-    done = within(150, platform.sweep, "losses", trials)
+    done = within(150, platform.sweep, "losses", fake_stages.Listed(trials))
     assert [trial.artifact is None for trial in done] == [False, True, False]
     assert done[1].error
 

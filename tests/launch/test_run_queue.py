@@ -94,3 +94,68 @@ def test_all_groups_are_sent_home():
         assert await asyncio.wait_for(asyncio.gather(*waiting), 2) == ["stop", "stop"]
 
     asyncio.run(play())
+
+
+def test_a_stage_that_is_to_end_and_has_not_begun_never_begins(queue):
+    async def play():
+        outcome = asyncio.ensure_future(queue.submit(STAGE))
+        await asyncio.sleep(0)
+        await queue.end(NAME, b"pruned")
+        assert await queue.ending(NAME) == b"pruned"
+        assert await queue.next(0, 2) == "idle"
+        return await asyncio.wait_for(outcome, 1)
+
+    assert asyncio.run(play()) == b"pruned"
+
+
+def test_an_ended_stage_may_be_submitted_again(queue):
+    async def play():
+        await queue.end(NAME, b"pruned")
+        outcome = asyncio.ensure_future(queue.submit(STAGE))
+        await asyncio.sleep(0)
+        assert await queue.ending(NAME) is None
+        assert await queue.next(0, 2) == STAGE
+        await queue.finished(NAME, None)
+        return await asyncio.wait_for(outcome, 1)
+
+    assert asyncio.run(play()) is None
+
+
+def test_after_a_halt_nothing_begins_and_whoever_waits_is_told(queue):
+    other = dataclasses.replace(STAGE, config={"n": 2})
+
+    async def play():
+        running = asyncio.ensure_future(queue.submit(STAGE))
+        await asyncio.sleep(0)
+        assert await queue.next(0, 2) == STAGE
+        waiting = asyncio.ensure_future(queue.submit(other))
+        await asyncio.sleep(0)
+        await queue.halt(b"budget")
+        assert await queue.ending(NAME) == b"budget"
+        await queue.finished(NAME, b"budget")
+        assert await queue.next(0, 2) == "idle"
+        assert await queue.submit(dataclasses.replace(STAGE, config={"n": 3})) == b"budget"
+        return await asyncio.wait_for(running, 1), await asyncio.wait_for(waiting, 1)
+
+    assert asyncio.run(play()) == (b"budget", b"budget")
+
+
+def test_looks_at_held_out_text_reach_whoever_follows_the_stage(queue):
+    async def play():
+        outcome = asyncio.ensure_future(queue.submit(STAGE))
+        await asyncio.sleep(0)
+        assert await queue.next(0, 2) == STAGE
+        following = asyncio.ensure_future(queue.follow(NAME, 0))
+        await queue.log(("fake/one", "th", 9, {"loss": 1.0}))
+        await queue.log(("fake/other", "th", 9, {"held_out_mean": 1.0}))
+        await asyncio.sleep(0)
+        assert not following.done()
+        await queue.log(("fake/one", "th", 9, {"held_out_mean": 2.0}))
+        assert await asyncio.wait_for(following, 1) == [("th", 9, {"held_out_mean": 2.0})]
+        ended = asyncio.ensure_future(queue.follow(NAME, 1))
+        await asyncio.sleep(0)
+        await queue.finished(NAME, None)
+        assert await asyncio.wait_for(ended, 1) is None
+        return await outcome
+
+    assert asyncio.run(play()) is None

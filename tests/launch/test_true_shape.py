@@ -63,7 +63,7 @@ SMALL = [
     "corpus.identify_language=false", "corpus.min_characters=10", "corpus.demo.train_documents=300",
     "corpus.demo.validation_documents=2", "corpus.demo.test_documents=2", "neurons.detection.window_tokens=32",
     "neurons.detection.windows_per_language=2", "neurons.training.sequence_tokens=64",
-    "sft.mix=even", "~sft.mixes", "+sft.mixes={even: {en: 1, th: 1}}", "sweep.mixes.grid={sft.mix: [even]}", "sft.text_share=0",
+    "sft.mix=even", "~sft.mixes", "+sft.mixes={even: {en: 1, th: 1}}", "sweep.mixes.space={sft.mix: [even]}", "sft.text_share=0",
     "sft.data.validation_conversations=1"]
 for part in ("neurons.training", "sft.broad", "sft.high_quality"):
     SMALL += [f"{part}.{value}" for value in TRAINING]

@@ -14,7 +14,7 @@ from sea_ray.training.checkpoint import Checkpoint
 from sea_ray.training.vocabulary import extend_embeddings
 
 SMALL = [
-    "experiment=demo", "~sft.mixes", "+sft.mixes={even: {en: 1}}", "sft.mix=even", "sweep.mixes.grid={sft.mix: [even]}",
+    "experiment=demo", "~sft.mixes", "+sft.mixes={even: {en: 1}}", "sft.mix=even", "sweep.mixes.space={sft.mix: [even]}",
     "corpus.demo.train_documents=300", "corpus.demo.validation_documents=20", "corpus.demo.test_documents=4",
     "model.shape.d_model=64", "model.shape.num_layers=2", "model.shape.num_heads=2", "model.shape.num_kv_heads=1",
     "model.shape.d_mlp=128", "model.tokenizer.vocab_size=900",

@@ -12,8 +12,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from benchmarks.neuron_step import Preset as Sizes
-from benchmarks.neuron_step import make_batch, spread_neurons
+from benchmarks.arms import Preset as Sizes
+from benchmarks.arms import make_batch, spread_neurons
 from sea_ray.training.config import ExecutionConfig, TrainConfig, TrainPolicy
 from sea_ray.training.engine import TorchEngine
 from sea_ray.training.estimate import Training, estimate_memory, step_work
@@ -34,7 +34,7 @@ def shape_of(model):
 
 
 def chosen(shape, model):
-    """The neurons of benchmarks/neuron_step.py, counted."""
+    """The neurons of benchmarks/arms.py, counted."""
     return {site: sum(spread_neurons(model, SIZES.top_frac).counts(site, shape.num_layers)) for site in ("ffn", "v", "q", "k")}
 
 
@@ -97,7 +97,7 @@ from sea_ray.training.mixture import Mixture
 from sea_ray.training.model import new_model
 from sea_ray.training.policy import trainable
 from sea_ray.training.sequences import pack_corpus
-from benchmarks.neuron_step import spread_neurons
+from benchmarks.arms import spread_neurons
 
 asked = json.loads(sys.argv[1])
 def resident(name):
