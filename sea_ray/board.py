@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import time
 import uuid
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
 
 import fsspec
 
@@ -58,6 +63,24 @@ class Board:
         except FileNotFoundError:
             return None
 
+    def files(self) -> dict[str, tuple[int, float]]:
+        """Return every file of the store: its name from the store's root on -> bytes, and the time of its last change in seconds
+        since 1970 (now, where the store does not tell).
+        """
+        self._fs.invalidate_cache()
+        root = self._root.rstrip("/")
+        try:
+            found = self._fs.find(root, detail=True)
+        except FileNotFoundError:
+            return {}
+        return {name[len(root) + 1:]: (int(info["size"]), _changed(info)) for name, info in found.items()}
+
+    def remove(self, folder: str) -> None:
+        """Remove a folder with its files, if it is there."""
+        self._fs.invalidate_cache()
+        with contextlib.suppress(FileNotFoundError):
+            self._fs.rm(f"{self._root}/{folder}", recursive=True)
+
     def names(self, folder: str) -> list[str]:
         """Return the names of a folder's files, sorted."""
         self._fs.invalidate_cache()
@@ -65,3 +88,16 @@ class Board:
             return sorted(file.rpartition("/")[2] for file in self._fs.ls(f"{self._root}/{folder}", detail=False))
         except FileNotFoundError:
             return []
+
+
+def _changed(info: Mapping[str, Any]) -> float:
+    """Return when a file was last changed; each kind of store has its own word for it."""
+    for word in ("mtime", "LastModified", "updated", "last_modified", "created"):
+        value = info.get(word)
+        if isinstance(value, str):
+            value = datetime.fromisoformat(value)
+        if isinstance(value, datetime):
+            return value.timestamp()
+        if isinstance(value, int | float):
+            return float(value)
+    return time.time()

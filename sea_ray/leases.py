@@ -20,6 +20,8 @@ from typing import Any
 from sea_ray.artifacts import Artifact, StageKey, Store
 from sea_ray.errors import MachineError
 
+LEASES = "leases"
+"""Their folder in a store: LEASES/KIND/FINGERPRINT of the result."""
 TTL_S = 60.0
 """Silence after which a holder counts as gone. Clocks of machines that share a store may differ by half of it."""
 POLL_S = 1.0
@@ -36,7 +38,7 @@ def lease(store: Store, key: StageKey) -> Iterator[bool]:
         store: shared by all who might compute it.
         key: of the result.
     """
-    board, place = store.board, f"leases/{key.kind}/{key.fingerprint}"
+    board, place = store.board, f"{LEASES}/{key.kind}/{key.fingerprint}"
     generation = _free_generation(board, place)
     owner = {"host": socket.gethostname(), "pid": os.getpid(), "since": time.time(), "id": uuid.uuid4().hex}
     if generation is None or not board.create(f"{place}/{generation:06}.lease", json.dumps(owner).encode()):
@@ -57,6 +59,11 @@ def lease(store: Store, key: StageKey) -> Iterator[bool]:
         over.set()
         thread.join()
         board.replace(f"{place}/{generation:06}.over", b"")
+
+
+def is_held(store: Store, kind: str, fingerprint: str) -> bool:
+    """Return whether somebody holds the lease of a result now."""
+    return _free_generation(store.board, f"{LEASES}/{kind}/{fingerprint}") is None
 
 
 def _free_generation(board: Any, place: str) -> int | None:

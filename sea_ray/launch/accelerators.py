@@ -34,18 +34,67 @@ class TextRates:
 
     mb_per_s_per_cpu: float
     """10^6 bytes of text per second and processor, all steps together."""
-    cpus_per_machine: int
-    """Of a machine of a cluster."""
-    usd_per_cpu_hour: Mapping[str, float]
-    """Way to pay -> price of a processor."""
+
+    def __post_init__(self) -> None:
+        """Check the range."""
+        if not self.mb_per_s_per_cpu > 0:
+            raise ConfigError("mb_per_s_per_cpu", f"{self.mb_per_s_per_cpu} is not above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overheads:
+    """What a run spends beside its models' arithmetic, in seconds as they were measured where the probe took `probe_step_s`."""
+
+    probe_step_s: float
+    """A step of the probe (launch/timing.py) on that machine at that time."""
+    run_s: float
+    """A run: imports, Ray, the report."""
+    group_s: float
+    """Until a worker group is there."""
+    server_s: float
+    """Until a server answers."""
+    training_s: float
+    """A training: its engine, its states, the proof that nothing else moved."""
+    stages_s: Mapping[str, float]
+    """Kind of stage -> its processes, what it loads and saves."""
+    demo_documents_per_s: float
+    """Documents of the embedded world that are told, cleaned and encoded, by two processes."""
+    writing_cost: float
+    """Writing one of `max_new_tokens`, as a multiple of reading a token: answers end earlier, and are written in batches."""
+    checkpoint_mb_per_s: float
+    """10^6 bytes of a checkpoint that are loaded or saved in a second."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        for name in ("mb_per_s_per_cpu", "cpus_per_machine"):
+        for name in ("probe_step_s", "demo_documents_per_s", "writing_cost", "checkpoint_mb_per_s"):
             if not getattr(self, name) > 0:
                 raise ConfigError(name, f"{getattr(self, name)} is not above 0")
-        if not self.usd_per_cpu_hour:
-            raise ConfigError("usd_per_cpu_hour", "empty; name at least one price")
+        for name, seconds in {"run_s": self.run_s, "group_s": self.group_s, "server_s": self.server_s,
+                              "training_s": self.training_s, **self.stages_s}.items():
+            if seconds < 0:
+                raise ConfigError(name, f"{seconds} is negative")
+
+    def of(self, kind: str) -> float:
+        """Return the seconds of a kind of stage."""
+        return self.stages_s.get(kind, 0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessMemory:
+    """What the processes of a run on one machine hold, in bytes."""
+
+    driver_bytes: float
+    """The command itself."""
+    ray_bytes: float
+    """Ray's own processes, with those of Train, Tune and Serve."""
+    worker_bytes: float
+    """A training worker without its model."""
+    task_bytes: float
+    """A process that has worked on a task; they are kept."""
+    server_bytes: float
+    """What Ray Serve adds, but for its replicas."""
+    replica_bytes: float
+    """One of these, without its model."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +109,10 @@ class AcceleratorTable:
     """Share of the memory that tensors are assumed to get."""
     text: TextRates
     """For the corpus."""
+    overheads: Overheads
+    """For all stages."""
+    memory: ProcessMemory
+    """For a run on one machine."""
     accelerators: Mapping[str, Accelerator]
     """Name, as cluster.accelerator gives it -> accelerator."""
 

@@ -24,6 +24,7 @@ EXAMPLES = """examples:
   sea-ray run experiment=demo 'sweep.neurons.space={neurons.selection.top_frac: [0.02, 0.05]}'
   sea-ray review experiment=demo
   sea-ray submit --address http://127.0.0.1:8265 run experiment=demo
+  sea-ray clean store.url=runs
   sea-ray serve run=demo
   sea-ray serve run=demo serving.port=9000
 
@@ -34,7 +35,8 @@ exit codes: 0 done, 2 configuration, 3 data, 4 machine, 130 interrupted
 COMMANDS = {
     "run": ("sea_ray.launch.run:run", "carry out an experiment: detection, training, sweeps, evaluation, report"),
     "data": ("sea_ray.launch.data:data", "make and show what an experiment is trained on: cleaning, shares, tokens, samples"),
-    "plan": ("sea_ray.launch.plan:plan", "say what an experiment's trainings take and whether they fit, before anything starts"),
+    "plan": ("sea_ray.launch.plan:plan",
+             "say what an experiment will do, take and cost, and whether it fits, before anything starts"),
     "doctor": ("sea_ray.launch.doctor:doctor", "look whether this machine, and the Hub, have what the experiments need"),
     "generate": ("sea_ray.launch.generate:generate",
                  "make conversations: a teacher's instructions, or questions about what does not exist, by swap or stories"),
@@ -44,18 +46,30 @@ COMMANDS = {
     "submit": ("sea_ray.launch.submit:submit", "carry out a command on a cluster as a job, such as submit run experiment=demo"),
     "status": ("sea_ray.launch.submit:status", "list a cluster's jobs, or show the output of one and follow it"),
     "stop": ("sea_ray.launch.submit:stop", "stop a job of a cluster; what it had finished is reused"),
+    "clean": ("sea_ray.launch.clean:clean", "show what a store holds and remove what no run's record needs"),
     "serve": ("sea_ray.launch.serve_command:serve", "serve the winner of a finished run behind an OpenAI-compatible API"),
 }
 """Command -> the function that carries it out, imported only then, and what --help says of it."""
 
+ARGUMENTS = {"submit": ("COMMAND KEY=VALUE", "command and Hydra overrides"), "status": ("JOB", "one of them"),
+             "stop": ("JOB", "which"), "clean": ("store.url=URL", "folder or fsspec URL (default: runs)")}
+"""Command -> what it takes instead of overrides, and what --help says of that."""
+_YES: dict[str, dict[str, Any]] = {"--yes": {"action": "store_true", "help": "agree beforehand, to what it costs or removes"}}
 _ADDRESS: dict[str, dict[str, Any]] = {"--address": {
     "default": "http://127.0.0.1:8265", "help": "the cluster's dashboard (default: %(default)s)"}}
 OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
+    "run": _YES,
+    "plan": {"--no-measure": {"dest": "measure", "action": "store_false",
+                              "help": "take the pace from the table of accelerators instead of timing a few steps"}},
     "doctor": {"--online": {"action": "store_true", "help": "ask the Hugging Face Hub about every id in conf/, too"}},
-    "submit": {**_ADDRESS, "--no-follow": {"dest": "follow", "action": "store_false", "help": "don't wait for the job's end"},
+    "submit": {**_ADDRESS, **_YES,
+               "--no-follow": {"dest": "follow", "action": "store_false", "help": "don't wait for the job's end"},
                "--again": {"action": "store_true", "help": "submit it once more although it has succeeded"},
                "--python": {"default": "python", "help": "the cluster's interpreter (default: %(default)s)"}},
-    "status": _ADDRESS, "stop": _ADDRESS}
+    "status": _ADDRESS, "stop": _ADDRESS,
+    "clean": {**_YES, "--days": {"type": float, "default": 14.0, "help":
+                                 "age from which what no run's record needs, and states of what is not finished, may go "
+                                 "(default: %(default)g)"}}}
 """Command -> what it takes besides overrides."""
 
 
@@ -72,8 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, (_, text) in COMMANDS.items():
         command = commands.add_parser(name, help=text, description=text, epilog=EXAMPLES,
                                       formatter_class=argparse.RawDescriptionHelpFormatter)
-        metavar, what = {"submit": ("COMMAND KEY=VALUE", "command and Hydra overrides"), "status": ("JOB", "one of them"),
-                         "stop": ("JOB", "which")}.get(name, ("KEY=VALUE", "Hydra overrides"))
+        metavar, what = ARGUMENTS.get(name, ("KEY=VALUE", "Hydra overrides"))
         command.add_argument("overrides", nargs="*", metavar=metavar, help=what)
         for flag, settings in OPTIONS.get(name, {}).items():
             command.add_argument(flag, **settings)

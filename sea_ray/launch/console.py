@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import Any
 
@@ -44,3 +45,19 @@ class ConsoleTracker:
 
 def _short(value: Any) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def is_terminal() -> bool:
+    """Return whether a person can be asked."""
+    return sys.stdin.isatty()
+
+
+def agreed(question: str, console: Console, *, yes: bool) -> bool:
+    """Return whether a person agrees, or has agreed beforehand.
+
+    Args:
+        question: with its question mark.
+        console: where a person looks.
+        yes: agreed beforehand.
+    """
+    return yes or console.input(f"{question} \\[y/N] ").strip().lower() in ("y", "yes")

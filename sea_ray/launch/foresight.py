@@ -41,6 +41,19 @@ class Foreseen(Artifact):
         return _AnyFigure()
 
 
+@dataclass(frozen=True, kw_only=True)
+class PlannedSweep:
+    """A sweep, as far as its trials are known beforehand."""
+
+    name: str
+    num_trials: int
+    num_finished: int
+    stages: frozenset[str]
+    """Names of its trials' stages."""
+    is_open: bool
+    """Whether an earlier sweep decides which of them are finished."""
+
+
 class Foresight:
     """A platform that computes nothing: it looks what the store has and keeps the list of stages.
 
@@ -49,10 +62,15 @@ class Foresight:
     """
 
     def __init__(self, store: Store) -> None:
-        """Args: store: is looked into, never written."""
+        """Args: store: is looked into, never written.
+
+        `stages` are all stages in order, `results` kind -> the last finished one's, `sweeps` what is known of these.
+        """
         self.store = store
         self.tracker: Tracker = NullTracker()
         self.stages: list[tuple[Stage, State]] = []
+        self.results: dict[str, Artifact] = {}
+        self.sweeps: list[PlannedSweep] = []
         self._undecided = False
 
     def run(self, stage: Stage) -> Artifact:
@@ -60,13 +78,19 @@ class Foresight:
         found = self.store.find(stage.key)
         state: State = "open" if self._undecided else "finished" if found else "to do"
         self.stages.append((stage, state))
+        if found is not None:
+            self.results[stage.kind] = found
         return found or Foreseen(kind=stage.kind, name=stage.name, fingerprint=stage.key.fingerprint, folder=Path())
 
     def sweep(self, name: str, search: Search) -> list[Trial]:
         """Return the trials; with all of them finished the winner is known. What an adaptive search would learn is not."""
-        done = []
+        done, first = [], len(self.stages)
         while (proposal := search.ask()) is not None:
             done.append(proposal.ended(self.run(proposal.stage)))
+        states = [state for _, state in self.stages[first:]]
+        self.sweeps.append(PlannedSweep(
+            name=name, num_trials=search.num_trials, num_finished=states.count("finished"), is_open="open" in states,
+            stages=frozenset(stage.name for stage, _ in self.stages[first:])))
         if any(isinstance(trial.artifact, Foreseen) for trial in done):
             self._undecided = True
             return [replace(trial, artifact=_foreseen(trial.artifact)) for trial in done]
@@ -96,21 +120,31 @@ class PlannedTraining:
     training: Training
 
 
-def planned_trainings(config: ExperimentConfig, store: Store, shape: ModelShape) -> list[PlannedTraining]:
-    """Return the trainings of an experiment, in order.
+def foresee(config: ExperimentConfig, store: Store) -> Foresight:
+    """Return what an experiment will do, in order, with what a store has of it.
 
     Args:
         config: the experiment.
-        store: says what is finished.
-        shape: of its model.
+        store: says what is finished; is not written.
     """
     foresight = Foresight(store)
     run_experiment(config, foresight)
+    return foresight
+
+
+def planned_trainings(foresight: Foresight, shape: ModelShape) -> list[PlannedTraining]:
+    """Return the trainings of an experiment, in order.
+
+    Args:
+        foresight: of the experiment.
+        shape: of its model.
+    """
     return [PlannedTraining(name=stage.name + part, state=state, times=times, training=training)
-            for stage, state in foresight.stages for part, times, training in _trainings(stage.config, shape)]
+            for stage, state in foresight.stages for part, times, training in trainings_of(stage.config, shape)]
 
 
-def _trainings(stage: Any, shape: ModelShape) -> Iterator[tuple[str, int, Training]]:
+def trainings_of(stage: Any, shape: ModelShape) -> Iterator[tuple[str, int, Training]]:
+    """Yield the trainings of a stage's config: the part's name, how many follow each other, and one of them."""
     whole = TrainPolicy(kind="all")
     if isinstance(stage, BaseStage) and stage.checkpoint is None:
         yield "", 1, Training(shape=shape, policy=whole, config=stage.training)

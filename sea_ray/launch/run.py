@@ -16,26 +16,30 @@ from sea_ray.launch.console import ConsoleTracker
 from sea_ray.launch.ending import Notice, ending, public_config, public_overrides
 from sea_ray.launch.machine import MemoryMeter, check_room, cluster_address, machine, versions
 from sea_ray.launch.narrator import Narrator
-from sea_ray.launch.plan import check_plan
+from sea_ray.launch.plan import agree_to_price
+from sea_ray.launch.room import check_plan
 from sea_ray.launch.wandb_tracker import WandbTracker, resolve_mode
 from sea_ray.pipeline import Experiment, run_experiment
 from sea_ray.search_space import label
 from sea_ray.tracking import JsonlTracker, Tracker, Trackers
+from sea_ray.upkeep import RUN
 
-RUN = "run.json"
 
-
-def run(overrides: Sequence[str], console: Console) -> int:
+def run(overrides: Sequence[str], console: Console, *, yes: bool = False) -> int:
     """Carry out an experiment and return the exit code.
 
     Args:
         overrides: Hydra overrides; `experiment=NAME` is required.
         console: where a person looks.
+        yes: what it costs is agreed to beforehand.
 
     Raises:
         SeaRayError: what was refused, before or while running.
     """
     config = compose_experiment(overrides)
+    if not agree_to_price(config, Store(config.store.url), console, yes=yes):
+        console.print("nothing was started")
+        return 0
     with ending(config, console) as notice:
         return _run(config, overrides, console, notice)
 

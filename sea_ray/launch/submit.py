@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from sea_ray.artifacts import digest_file, fingerprint
+from sea_ray.artifacts import Store, digest_file, fingerprint
+from sea_ray.config import ExperimentConfig
 from sea_ray.errors import ConfigError, MachineError, nearest
 from sea_ray.launch.compose import compose_experiment
+from sea_ray.launch.plan import agree_to_price
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
@@ -33,8 +35,10 @@ FAILED_EXIT = 1
 
 
 def submit(arguments: Sequence[str], console: Console, *, address: str, follow: bool = True, again: bool = False,
-           python: str = "python", working_dir: Path | None = None) -> int:
+           yes: bool = False, python: str = "python", working_dir: Path | None = None) -> int:
     """Submit a command to a cluster and follow it; return its exit code, 0 when it succeeded.
+
+    A run on machines that are paid by the hour is agreed to here, since a job can ask nobody.
 
     Args:
         arguments: command and overrides, such as ["run", "experiment=demo"].
@@ -42,6 +46,7 @@ def submit(arguments: Sequence[str], console: Console, *, address: str, follow: 
         address: of the cluster's dashboard, such as http://127.0.0.1:8265.
         follow: whether to wait for the end.
         again: whether a job that has succeeded is submitted once more, as when its text has changed.
+        yes: what it costs is agreed to beforehand.
         python: the cluster's interpreter.
         working_dir: is sent; None is the present one.
 
@@ -52,15 +57,18 @@ def submit(arguments: Sequence[str], console: Console, *, address: str, follow: 
     from ray.job_submission import JobStatus
 
     folder = working_dir or Path.cwd()
-    name, entrypoint, secrets = _entrypoint(arguments, folder, python)
+    config, entrypoint, secrets = _entrypoint(arguments, folder, python)
     files = sent_files(folder)
     with connected(address) as client:
         code = {file.relative_to(folder).as_posix(): digest_file(file) for file in files}
-        job = f"{name}-{fingerprint([list(arguments), code])}"
+        job = f"{config.name}-{fingerprint([list(arguments), code])}"
         found = {details.submission_id: details.status for details in client.list_jobs()}.get(job)
         if found in (JobStatus.PENDING, JobStatus.RUNNING) or (found == JobStatus.SUCCEEDED and not again):
             console.print(f"job {job} is already there ({found.lower()}); nothing is submitted")
         else:
+            if arguments[0] == "run" and not agree_to_price(config, Store(config.store.url), console, yes=yes):
+                console.print("nothing was submitted")
+                return 0
             if found is not None:
                 console.print(f"job {job} had {found.lower()}; it is submitted again and does what is missing")
                 client.delete_job(job)
@@ -72,8 +80,8 @@ def submit(arguments: Sequence[str], console: Console, *, address: str, follow: 
         return followed(client, job, console) if follow else 0
 
 
-def _entrypoint(arguments: Sequence[str], folder: Path, python: str) -> tuple[str, str, dict[str, str]]:
-    """Return the run's name, the shell command and its environment; what is wrong with the configuration is told here and not
+def _entrypoint(arguments: Sequence[str], folder: Path, python: str) -> tuple[ExperimentConfig, str, dict[str, str]]:
+    """Return the experiment, the shell command and its environment; what is wrong with the configuration is told here and not
     there. A webhook goes by the environment: commands are shown to whoever lists the jobs.
     """
     command, *overrides = arguments or ("",)
@@ -82,10 +90,11 @@ def _entrypoint(arguments: Sequence[str], folder: Path, python: str) -> tuple[st
         raise ConfigError("", "jobs/ of the working directory holds what can be submitted, and there is no "
                               f"{command!r}{nearest(command, known)}")
     config = compose_experiment(overrides)
+    agreed = ["--yes"] if command == "run" and config.cluster.provider is not None else []
     secrets = {"SEA_RAY_WEBHOOK": config.ending.webhook} if config.ending.webhook else {}
     for name, value in secrets.items():
         overrides = [text.replace(value, f"${{oc.env:{name}}}") for text in overrides]
-    return config.name, shlex.join([python, f"jobs/{command}.py", *overrides]), secrets
+    return config, shlex.join([python, f"jobs/{command}.py", *agreed, *overrides]), secrets
 
 
 def sent_files(folder: Path) -> list[Path]:

@@ -128,6 +128,15 @@ def test_a_second_run_reuses_everything_and_says_so(command, first):
     assert seconds < 60
 
 
+def test_cleaning_a_store_takes_nothing_that_a_finished_run_needs(command, first):
+    code, out, errors, _ = command("clean", "--yes", "--days", "0", f"store.url={command.store}")
+    assert code == 0, errors
+    assert "results base" in out
+    code, out, errors, _ = command("run", *command.miniature)
+    assert code == 0, errors
+    assert "(nothing had changed)" in out
+
+
 def test_a_checkpoint_that_failed_its_gate_is_not_served(command, first):
     code, _, errors, _ = command("serve", "run=miniature", f"store.url={command.store}")
     assert code == 1

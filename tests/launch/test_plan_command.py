@@ -15,9 +15,12 @@ from sea_ray.languages import LANGUAGES
 from sea_ray.launch import cli
 from sea_ray.launch.accelerators import TextRates, load_accelerators
 from sea_ray.launch.compose import compose_experiment
-from sea_ray.launch.foresight import model_shape, planned_trainings
-from sea_ray.launch.plan import Room, check_plan, describe_text, excess, forecasts, room_of, text_bytes
+from sea_ray.launch.foresight import foresee, model_shape, planned_trainings
+from sea_ray.launch.outlook import text_bytes
+from sea_ray.launch.plan import describe_text
 from sea_ray.launch.plan import plan as plan_command
+from sea_ray.launch.prices import Machine
+from sea_ray.launch.room import Room, check_plan, excess, forecasts, room_of
 from sea_ray.neurons.config import SelectionConfig
 from sea_ray.pipeline import run_experiment
 from sea_ray.training.config import ExecutionConfig, WholeExecution
@@ -34,7 +37,7 @@ def store(tmp_path):
 
 def planned(store, *overrides):
     config = compose_experiment(["experiment=demo", *overrides])
-    return {each.name: each for each in planned_trainings(config, store, model_shape(config.model)[0])}
+    return {each.name: each for each in planned_trainings(foresee(config, store), model_shape(config.model)[0])}
 
 
 def test_every_training_of_the_demo_is_planned_and_nothing_is_written(store):
@@ -49,10 +52,10 @@ def test_every_training_of_the_demo_is_planned_and_nothing_is_written(store):
 
 
 def test_a_terabyte_of_text_has_hours_machines_and_a_price(tmp_path):
-    rates = TextRates(mb_per_s_per_cpu=1.0, cpus_per_machine=16, usd_per_cpu_hour={"on demand": 0.05, "spot": 0.02})
-    assert describe_text(10**12, rates, 2) == (
-        "1,000.00 GB, 277.8 processor-hours at 1 MB/s each: 138.9 h on 2 processors, 2.2 h on 8 machines of 16; 5.56 USD spot or "
-        "13.89 USD on demand")
+    machine = Machine(cpus=16, on_demand=(0.8, 0.8), spot=(0.32, 0.48), region="", source="", dated="")
+    assert describe_text(10**12, TextRates(mb_per_s_per_cpu=1.0), 2, "c7i.4xlarge", machine) == (
+        "1,000.00 GB, 277.8 processor-hours at 1 MB/s each: 138.9 h on 2 processors, 2.2 h on 8 x c7i.4xlarge of 16; "
+        "5.56 to 8.33 USD as spot or 13.89 USD on demand")
     (tmp_path / "th.txt").write_text("x" * 2000)
     files = compose_experiment(["experiment=demo", "corpus.source=files", f"corpus.root={tmp_path}",
                                 "+corpus.paths={" + ", ".join(f"{code}: [{{glob: th.txt}}]" for code in LANGUAGES) + "}"])
@@ -108,7 +111,7 @@ def test_each_recipe_trains_a_thousandth_of_the_published_number_of_values_and_f
     grid = config.sweep.neurons.space["neurons.selection.top_frac"]
     assert config.neurons.selection.top_frac in grid
     room = dataclasses.replace(room_of(config.cluster), host_bytes=None)  # this machine is not the one
-    for forecast in forecasts(config, store):
+    for forecast in forecasts(config, foresee(config, store), shape):
         assert not excess(forecast, room), forecast.planned.name
         if forecast.planned.name == f"neurons/top_frac={config.neurons.selection.top_frac}":
             assert forecast.planned.training.trained_values / values == pytest.approx(0.001, rel=0.05)
@@ -145,7 +148,8 @@ def test_a_budget_gives_the_number_of_neurons():
 
 def seven_billion(store, *overrides):
     config = compose_experiment(["experiment=seallms3_7b", *overrides])
-    return next(each for each in forecasts(config, store) if each.planned.name == "sft/high_quality")
+    planned = forecasts(config, foresee(config, store), model_shape(config.model)[0])
+    return next(each for each in planned if each.planned.name == "sft/high_quality")
 
 
 def test_all_values_of_seven_billion_are_refused_on_one_gpu_with_what_would_fit(store):

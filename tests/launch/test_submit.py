@@ -42,11 +42,16 @@ def test_a_wrong_command_is_refused_before_a_cluster_is_asked(arguments, says):
 
 
 def test_the_command_is_quoted_for_a_shell():
-    name, entrypoint, secrets = submit._entrypoint(["run", "experiment=demo", "sft.mixes.natural={en: 1, vi: 2}"], REPO,
-                                                   "python3.11")
+    config, entrypoint, secrets = submit._entrypoint(["run", "experiment=demo", "sft.mixes.natural={en: 1, vi: 2}"], REPO,
+                                                     "python3.11")
     assert not secrets
-    assert name == "demo"
+    assert config.name == "demo"
     assert entrypoint == "python3.11 jobs/run.py experiment=demo 'sft.mixes.natural={en: 1, vi: 2}'"
+
+
+def test_a_job_that_is_paid_for_is_agreed_to_before_it_is_sent():
+    _, entrypoint, _ = submit._entrypoint(["run", "experiment=demo", "cluster.provider=aws"], REPO, "python")
+    assert entrypoint == "python jobs/run.py --yes experiment=demo cluster.provider=aws"
 
 
 def test_a_webhook_goes_by_the_environment_and_arrives_whole(monkeypatch):

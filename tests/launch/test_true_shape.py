@@ -16,8 +16,9 @@ from sea_ray.corpus.documents import DocumentWriter
 from sea_ray.corpus.tokenizer import train_tokenizer
 from sea_ray.demo import World
 from sea_ray.launch.compose import compose_experiment
-from sea_ray.launch.plan import PROCESS_BYTES, check_plan, forecasts
+from sea_ray.launch.foresight import foresee, model_shape
 from sea_ray.launch.ray_platform import RayPlatform
+from sea_ray.launch.room import PROCESS_BYTES, check_plan, forecasts
 from sea_ray.tracking import NullTracker
 
 pytestmark = [pytest.mark.ray, pytest.mark.soak]
@@ -74,7 +75,8 @@ def test_neurons_and_all_values_train_two_steps_each(checkpoint, tmp_path):
     config = compose_experiment([*SMALL, f"model.checkpoint={checkpoint}"])
     store = Store(str(tmp_path / "store"))
     check_plan(config, store)
-    planned = {forecast.planned.name: forecast.memory.peak + PROCESS_BYTES for forecast in forecasts(config, store)}
+    planned = {forecast.planned.name: forecast.memory.peak + PROCESS_BYTES
+               for forecast in forecasts(config, foresee(config, store), model_shape(config.model)[0])}
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("RAY_ADDRESS", raising=False)
         patch.setenv("PYTHONPATH", str(Path(__file__).parents[2]), prepend=os.pathsep)
