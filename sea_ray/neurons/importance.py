@@ -18,6 +18,11 @@ def wide(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
+def on_processor(x: Tensor) -> bool:
+    """Return whether a tensor lies where caches are small and launching costs nothing, and not on an accelerator."""
+    return x.device.type == "cpu"
+
+
 def sum_tokens(x_BTM: Tensor, counted_BT: Tensor) -> Tensor:
     """Return sum_t w_t x_t, [B, M]; on the processor a product with a row vector, which is faster there than a masked sum.
 
@@ -30,14 +35,14 @@ def sum_tokens(x_BTM: Tensor, counted_BT: Tensor) -> Tensor:
 
 def sum_absolute(x_BTM: Tensor, counted_BT: Tensor) -> Tensor:
     """Return sum_t w_t |x_t|, [B, M], in the weights' type."""
-    if x_BTM.device.type == "cpu":
+    if on_processor(x_BTM):
         return sum_tokens(wide(x_BTM).abs(), counted_BT)
     return _norm(x_BTM, counted_BT, 1)
 
 
 def token_norm(x_BTM: Tensor, counted_BT: Tensor) -> Tensor:
     """Return (sum_t w_t x_t^2)^(1/2), [B, M], in the weights' type."""
-    if x_BTM.device.type == "cpu":
+    if on_processor(x_BTM):
         return sum_tokens(wide(x_BTM).square(), counted_BT).sqrt_()
     return _norm(x_BTM, counted_BT, 2)
 
@@ -54,7 +59,7 @@ def count_positive(x_BTM: Tensor, counted_BT: Tensor) -> Tensor:
     Ones are written in place of a boolean mask: as floats they are summed five times as fast on the processor, and without
     being widened first on a GPU.
     """
-    if x_BTM.device.type == "cpu":
+    if on_processor(x_BTM):
         return sum_tokens(torch.gt(x_BTM, 0, out=torch.empty_like(x_BTM, dtype=counted_BT.dtype)), counted_BT)
     least_BT1 = torch.where(counted_BT > 0, 0, torch.inf)[..., None].to(x_BTM.dtype)
     return torch.gt(x_BTM, least_BT1, out=torch.empty_like(x_BTM)).sum(1, dtype=counted_BT.dtype)

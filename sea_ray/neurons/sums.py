@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sea_ray.neurons.config import RELEASED_ATTENTION_SHARE, RELEASED_FFN_SHARE
+from sea_ray.neurons.importance import on_processor
 from sea_ray.neurons.statistics import BINS_PER_OCTAVE, LOWEST_EXPONENT, NUM_BINS, SiteStatistics
 
 
@@ -102,7 +103,7 @@ def _strongest(score_BLR: Tensor, share: float) -> Tensor:
 
 def _to_host(values: Tensor) -> NDArray[Any]:
     """Return a tensor's values on the host; of a GPU's histograms only the bins that hold something are moved."""
-    if values.device.type == "cpu" or values.ndim < 4:
+    if on_processor(values) or values.ndim < 4:
         return values.cpu().numpy()
     host, used_PH = np.zeros(values.shape, values[:0].cpu().numpy().dtype), values.flatten(2).any(2)
     host[used_PH.cpu().numpy()] = values[used_PH].cpu().numpy()

@@ -117,7 +117,8 @@ def together(worker: Worker) -> Iterator[None]:
         yield
     except (SeaRayError, PreemptedError) as error:
         own = error
-    for outcome in worker.gather(own):
+    outcomes, own = worker.gather(own), None  # its traceback holds what this rank worked on, such as a model
+    for outcome in outcomes:
         if outcome is not None:
             raise outcome
 
