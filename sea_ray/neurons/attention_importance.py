@@ -10,6 +10,11 @@ Shapes: B windows, T tokens, H query heads, G kv heads, D width of a head, E = D
 together, C query tokens treated together; I, J tokens as query and as key. The model keeps the first of all rotary pairs
 before the second of all; here the two of a pair lie side by side, so that a pair is a complex number and its rotation a
 product.
+
+Products are of float32 on a GPU too, for a bfloat16 model too, though they are most of the time there: the closed form takes
+large sums from each other where a token attends to one other nearly alone. With TF32's 10 bits (emulated, random heads of 512
+tokens with a strong sink) Imp of q rows was 1.3 % wrong in the median and 130 % at most; rounding queries and keys to bfloat16
+makes 0.25 and 2.5 %.
 """
 
 from __future__ import annotations
