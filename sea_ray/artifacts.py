@@ -256,6 +256,12 @@ class Store:
         if self._remote is not None:
             self._remote.put_file(str(file), self._remote_path(file))
 
+    def fetch(self, file: Path) -> None:
+        """Copy a file of a run folder from the remote store, if it is there and not here."""
+        if self._remote is not None and not file.exists() and self._remote.exists(self._remote_path(file)):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            self._remote.get_file(self._remote_path(file), str(file))
+
     def _remote_path(self, file: Path) -> str:
         return f"{self._remote_root}/{file.relative_to(self.root).as_posix()}"
 

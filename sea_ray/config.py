@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args
+from urllib.parse import urlsplit
 
 from sea_ray.corpus.config import CorpusConfig, NewPieces, TokenizerConfig
 from sea_ray.errors import ConfigError, nearest
@@ -287,6 +288,26 @@ class StoreConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EndingConfig:
+    """What happens when a run has ended, well or badly; never part of a result's identity."""
+
+    webhook: str | None = None
+    """URL that gets a POST of JSON: name, outcome, reason, winner, seconds, usd, report. Records and logs name its host alone."""
+    teardown: tuple[str, ...] = ()
+    """Program and arguments that end the cluster, run on the driver's machine (for a submitted job the head); empty: none."""
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.webhook or "https://host")
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ConfigError("webhook", "it is not an http:// or https:// URL with a host; set it to one, or to null")
+
+    @property
+    def webhook_host(self) -> str | None:
+        """The webhook without its secrets: what may be shown and recorded."""
+        return f"{urlsplit(self.webhook).scheme}://{urlsplit(self.webhook).hostname}/..." if self.webhook else None
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrackingConfig:
     """Who watches."""
 
@@ -321,6 +342,7 @@ class ExperimentConfig:
     budget: BudgetConfig = field(default_factory=BudgetConfig)
     store: StoreConfig = field(default_factory=StoreConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    ending: EndingConfig = field(default_factory=EndingConfig)
 
     def __post_init__(self) -> None:
         for code in self.neurons.languages:

@@ -37,6 +37,7 @@ from sea_ray.report.data import (
     TrialRow,
     Unit,
 )
+from sea_ray.search_space import label
 
 ARMS = {"neuron-trained": "merged neurons", "random_matched": "random neurons, matched per layer",
         "random": "random neurons, any layer", "wrong_language": "another language's neurons",
@@ -146,9 +147,9 @@ def training_rows(experiment: Experiment) -> Iterator[Training]:
     for control, artifact in experiment.controls.items():
         if "training" in artifact.facts:
             yield training_row(ARMS[control], artifact.facts["training"], artifact.record["execution"])
-    for label, artifact in (("SFT, stage 1", _artifact(experiment.mixes)), ("SFT, stage 2", experiment.winner),
-                            ("SFT, stage 2 without safety", experiment.without_safety)):
-        yield training_row(label, artifact.facts["training"], artifact.record["execution"])
+    for arm, artifact in (("SFT, stage 1", _artifact(experiment.mixes)), ("SFT, stage 2", experiment.winner),
+                          ("SFT, stage 2 without safety", experiment.without_safety)):
+        yield training_row(arm, artifact.facts["training"], artifact.record["execution"])
 
 
 def stage_rows(record: Mapping[str, Any], artifacts: Mapping[str, Artifact]) -> Iterator[StageRow]:
@@ -275,8 +276,8 @@ def report_data(experiment: Experiment, record: Mapping[str, Any]) -> ReportData
                  "languages best, and what does it do to English, to refusals and to safety?",
         command="sea-ray run " + " ".join(record["overrides"]), versions=record["versions"],
         config=yaml.safe_dump(config, allow_unicode=True, sort_keys=False), winner="winner",
-        winner_reason=f"Neurons {_point(experiment.thresholds)}: {experiment.thresholds.reason}. "
-                      f"Mix {_point(experiment.mixes)}: {experiment.mixes.reason}.",
+        winner_reason=f"Neurons {label(experiment.thresholds.winner.point)}: {experiment.thresholds.reason}. "
+                      f"Mix {label(experiment.mixes.winner.point)}: {experiment.mixes.reason}.",
         headline=(("exam", "accuracy"), ("refusal", "balanced_accuracy"), ("translation", "chrf_into_english")),
         found=tuple(found), not_found=tuple(absent),
         not_shown=("One seed: differences between neighbouring trials of a sweep are not told from chance here.",
@@ -301,10 +302,6 @@ def report_data(experiment: Experiment, record: Mapping[str, Any]) -> ReportData
                   tokens_trained=sum(row.tokens for row in trained)),
         notes={"bits": "Held-out test documents; intervals by bootstrap over documents, paired with the base.",
                "figures": _prompting_note(reports)})
-
-
-def _point(choice: Choice) -> str:
-    return ", ".join(f"{path.rpartition('.')[2]} = {value}" for path, value in choice.winner.point.items())
 
 
 def _prompting_note(reports: Mapping[str, EvalReport]) -> str:

@@ -111,6 +111,14 @@ def test_what_stands_on_the_command_line_comes_last():
     ("serving.port=99999", "serving.port", "not a port"),
     ("evaluation.tasks=[exams]", "evaluation.tasks", "unknown task 'exams'"),
     ("sweep.neurons.space={neurons.selection.top_frac: []}", "sweep.neurons.space.neurons.selection.top_frac", "no values"),
+    ("sweep.neurons.objectives={gian_sea: max}", "sweep.neurons.objectives.gian_sea", "did you mean gain_sea?"),
+    ("sweep.neurons.objectives={gain_sea: most}", "sweep.neurons.objectives.gain_sea", "not one of the choices"),
+    ("sweep.mixes.at_most={english_ratio: 1.0}", "sweep.mixes.at_most.english_ratio", "no trial reports it"),
+    ("sweep.mixes.rungs={first: 1}", "sweep.mixes.rungs", "sft.broad.eval_every_steps=0 takes none: set it"),
+    ("sweep.mixes.search=tpe", "sweep.mixes.num_samples", "say how many points"),
+    ("sweep.mixes.space={sft.text_share: {uniform: [0, 0.3]}}", "sweep.mixes.space.sft.text_share", "a grid needs a list"),
+    ("sweep.mixes.space={sft.text_share: {unifrom: [0, 1]}}", "sweep.mixes.space.sft.text_share.unifrom", "did you mean uniform"),
+    ("budget.max_hours=0", "budget.max_hours", "not above 0"),
     ("safety.gate.max_false_refusal=2", "safety.gate.max_false_refusal", "2"),
 ])
 def test_a_wrong_setting_is_refused_with_its_dotted_path_and_a_remedy(override, path, says):

@@ -20,6 +20,7 @@ from sea_ray.config import BudgetConfig, ClusterConfig
 from sea_ray.errors import BudgetError, MachineError, SeaRayError
 from sea_ray.execution import Endpoint, Search, Stage, Trial
 from sea_ray.launch.budget import Meter
+from sea_ray.launch.capacity import check_capacity
 from sea_ray.launch.machine import cluster_address
 from sea_ray.launch.run_queue import open_queue
 from sea_ray.launch.sweep import run_in_group, run_sweep
@@ -98,7 +99,7 @@ class RayPlatform:
         """Connect to Ray and start the queue, once.
 
         Raises:
-            MachineError: no cluster, or a local store on a cluster of several nodes.
+            MachineError: no cluster, one that can never hold the worker group, or a local store on a cluster of several nodes.
         """
         if self._queue is not None:
             return
@@ -107,6 +108,7 @@ class RayPlatform:
         if not self.store.is_shared and len(nodes) > 1:
             raise MachineError(f"store.url={self.store.url!r} is a local folder but the cluster has {len(nodes)} nodes, which "
                                "would not see each other's results; name a shared store (s3://..., gs://...)")
+        check_capacity(self.config, trains=self._trains)
         numbers = range(self.config.worker_groups)
         self._queue = open_queue(self._queue_name, len(numbers), self.config.max_stage_retries)
         self._groups = [WorkerGroup(number, self._queue_name, self.store.url, self.config, str(self._scratch / "train"))
@@ -169,6 +171,7 @@ class RayPlatform:
                 self._groups[0].start()
                 artifact = run_in_group(stage, self.store, self._queue_name)
             else:
+                check_capacity(self.config, trains=self._trains, tasks=True)
                 if not stage.parents and self._trains:
                     self._groups[0].start()  # trainings follow on a corpus: let their processes come up meanwhile
                 artifact = run_as_tasks(stage, self.store, self._queue_name, num_cpus=self.config.cpus_per_task,
@@ -221,7 +224,7 @@ class RayPlatform:
         from sea_ray.launch.serve import deployed
 
         self._start()
-        with deployed(checkpoint.folder, config) as endpoint:
+        with deployed(self.store, checkpoint, config) as endpoint:
             yield endpoint
 
     def _close(self) -> None:

@@ -13,11 +13,13 @@ from sea_ray.config import ExperimentConfig
 from sea_ray.errors import ConfigError
 from sea_ray.launch.compose import compose_experiment
 from sea_ray.launch.console import ConsoleTracker
+from sea_ray.launch.ending import Notice, ending, public_config, public_overrides
 from sea_ray.launch.machine import MemoryMeter, check_room, cluster_address, machine, versions
 from sea_ray.launch.narrator import Narrator
 from sea_ray.launch.plan import check_plan
 from sea_ray.launch.wandb_tracker import WandbTracker, resolve_mode
 from sea_ray.pipeline import Experiment, run_experiment
+from sea_ray.search_space import label
 from sea_ray.tracking import JsonlTracker, Tracker, Trackers
 
 RUN = "run.json"
@@ -34,6 +36,11 @@ def run(overrides: Sequence[str], console: Console) -> int:
         SeaRayError: what was refused, before or while running.
     """
     config = compose_experiment(overrides)
+    with ending(config, console) as notice:
+        return _run(config, overrides, console, notice)
+
+
+def _run(config: ExperimentConfig, overrides: Sequence[str], console: Console, notice: Notice) -> int:
     store = Store(config.store.url)
     folder = store.run_folder(config.name)
     check_room(config.cluster, folder)
@@ -45,12 +52,16 @@ def run(overrides: Sequence[str], console: Console) -> int:
 
         with RayPlatform.open(store, tracker, config.cluster, budget=config.budget) as platform:
             narrator = Narrator(platform, console)
-            experiment = run_experiment(config, narrator)
+            try:
+                experiment = run_experiment(config, narrator)
+            finally:
+                notice.usd = round(platform.meter.usd, 2) or None  # without prices in budget nothing is known
     seconds = time.monotonic() - start
     # The processes of a cluster that was joined are nobody's children here; each stage's own memory is in its record.
     peak_bytes = memory.peak_bytes if cluster_address(config.cluster) == "local" else 0
     record = {
-        "name": config.name, "overrides": list(overrides), "config": plain(config), "versions": versions(), "machine": machine(),
+        "name": config.name, "overrides": public_overrides(overrides), "config": plain(public_config(config)),
+        "versions": versions(), "machine": machine(),
         "seconds": round(seconds, 1), "peak_memory_bytes": peak_bytes, "stages": plain(narrator.rows),
         "experiment": describe(experiment), "made_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
@@ -64,6 +75,8 @@ def run(overrides: Sequence[str], console: Console) -> int:
         store.publish(file)
     summarise(experiment, record, report, seconds, console)
     console.print(f"model card  {card}")
+    notice.winner = {**experiment.thresholds.winner.point, **experiment.mixes.winner.point}
+    notice.report = f"{store.url.rstrip('/')}/{config.name}/{report.name}" if store.is_shared else str(report)
     return 0
 
 
@@ -72,7 +85,8 @@ def make_tracker(config: ExperimentConfig, folder: Path, console: Console) -> Tr
     mode = resolve_mode(config.tracking.wandb)
     return Trackers([
         ConsoleTracker(console), JsonlTracker(folder / "events.jsonl"),
-        WandbTracker(project=config.tracking.project, group=config.name, folder=folder, mode=mode, config=plain(config))])
+        WandbTracker(project=config.tracking.project, group=config.name, folder=folder, mode=mode,
+                     config=plain(public_config(config)))])
 
 
 def describe(experiment: Experiment) -> dict[str, object]:
@@ -103,6 +117,7 @@ def load_run(store: Store, name: str) -> dict:
         ConfigError: there is none of that name; lists those that are there.
     """
     file = store.root / name / RUN
+    store.fetch(file)
     if not file.exists():
         known = sorted(path.parent.name for path in store.root.glob(f"*/{RUN}"))
         raise ConfigError("run", f"no finished run {name!r} in {store.url!r}; "
@@ -125,7 +140,7 @@ def write_model_card(store: Store, experiment: Experiment, config: ExperimentCon
     from sea_ray.provenance import model_card
 
     file = store.root / config.name / "model_card.md"
-    winner = f"{dict(experiment.thresholds.winner.point)} with mix {dict(experiment.mixes.winner.point)}"
+    winner = f"{label(experiment.thresholds.winner.point)} and {label(experiment.mixes.winner.point)}"
     file.write_text(model_card(config, experiment.corpus.facts, experiment.gate.facts, winner), encoding="utf-8")
     return file
 
@@ -138,7 +153,7 @@ def summarise(experiment: Experiment, record: dict, report: Path, seconds: float
     assert neurons.artifact is not None
     facts = neurons.artifact.facts
     console.print()
-    console.print(f"winner      {dict(neurons.point)} with mix {dict(experiment.mixes.winner.point)}")
+    console.print(f"winner      {label(neurons.point)} and {label(experiment.mixes.winner.point)}")
     console.print(f"neurons     bits per byte {facts['gain_sea']:+.1%} better over {len(facts['runs'])} SEA languages, "
                   f"English x{facts['english_ratio']:.4f}")
     console.print(f"safety gate {'passed' if gate['passed'] else 'FAILED: ' + '; '.join(gate['reasons'][:3])}")

@@ -8,12 +8,12 @@ import logging
 import secrets
 import socket
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import ray
 from ray import serve
 
+from sea_ray.artifacts import Artifact, Store
 from sea_ray.errors import MachineError
 from sea_ray.execution import Endpoint
 from sea_ray.serving.config import ServingConfig
@@ -26,12 +26,14 @@ APPLICATION = "sea_ray"
 class Replica:
     """Loads a checkpoint once and answers over HTTP."""
 
-    def __init__(self, folder: str, config: ServingConfig, key_digests: Sequence[str], threads: int) -> None:
-        """Args: folder: checkpoint; config: limits; key_digests: SHA-256 of the accepted keys; threads: of torch."""
+    def __init__(self, store: str, checkpoint: Artifact, config: ServingConfig, key_digests: Sequence[str], threads: int) -> None:
+        """Args: store: URL of the store that holds the checkpoint, which this node may have to fetch; config: limits;
+        key_digests: SHA-256 of the accepted keys; threads: of torch.
+        """
         import torch
 
         torch.set_num_threads(threads)
-        self._arguments = (Path(folder), config, tuple(key_digests))
+        self._arguments = (Store(store).open(checkpoint), config, tuple(key_digests))
 
     def __serve_build_asgi_app__(self) -> Any:
         from sea_ray.serving.app import application
@@ -61,12 +63,21 @@ def check_port(host: str, port: int) -> None:
                                "free one") from error
 
 
+def bound(store: Store, checkpoint: Artifact, config: ServingConfig, key: str) -> Any:
+    """Return the application that Serve runs: replicas of a checkpoint that accept a key."""
+    replica = Replica.options(  # type: ignore[attr-defined]
+        num_replicas=config.num_replicas, max_ongoing_requests=config.max_concurrent_requests,
+        ray_actor_options={"num_cpus": config.cpus_per_replica, "num_gpus": config.gpus_per_replica})
+    return replica.bind(store.url, checkpoint, config, [hashlib.sha256(key.encode()).hexdigest()], config.threads)
+
+
 @contextlib.contextmanager
-def deployed(folder: Path, config: ServingConfig, api_key: str | None = None) -> Iterator[Endpoint]:
+def deployed(store: Store, checkpoint: Artifact, config: ServingConfig, api_key: str | None = None) -> Iterator[Endpoint]:
     """Serve a checkpoint while the context is open; needs a connected Ray.
 
     Args:
-        folder: checkpoint.
+        store: holds the checkpoint.
+        checkpoint: is served.
         config: host, port, model name, limits.
         api_key: accepted key; None makes a new one.
 
@@ -77,13 +88,9 @@ def deployed(folder: Path, config: ServingConfig, api_key: str | None = None) ->
     port = config.port or free_port(config.host)
     check_port(config.host, port)
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
-    replica = Replica.options(  # type: ignore[attr-defined]
-        num_replicas=config.num_replicas, max_ongoing_requests=config.max_concurrent_requests,
-        ray_actor_options={"num_cpus": config.cpus_per_replica, "num_gpus": config.gpus_per_replica})
     try:
         serve.start(http_options={"host": config.host, "port": port})
-        serve.run(replica.bind(str(folder), config, [hashlib.sha256(key.encode()).hexdigest()], config.threads),
-                  name=APPLICATION, route_prefix="/")
+        serve.run(bound(store, checkpoint, config, key), name=APPLICATION, route_prefix="/")
         yield Endpoint(url=f"http://{config.host}:{port}/v1", api_key=key, model=config.model_name)
     finally:
         if ray.is_initialized():

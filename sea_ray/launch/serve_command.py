@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import ray
 from rich.console import Console
 
-from sea_ray.artifacts import Artifact, Store
+from sea_ray.artifacts import RECORD, Artifact, Store
 from sea_ray.config import ExperimentConfig
 from sea_ray.decoding import decode
 from sea_ray.errors import ConfigError, SeaRayError
@@ -56,19 +57,12 @@ def serve(overrides: Sequence[str], console: Console) -> int:
     """
     name, url, ignore_gate, changes = split_overrides(overrides)
     store = Store(url)
-    record = load_run(store, name)
-    values = record["config"]
-    for path, value in changes.items():
-        set_path(values, path, value)
-    config = decode(ExperimentConfig, values)
-    roles = record["experiment"]
-    check_gate_record(stored(store, roles["gate"]).facts, name, ignore_gate)
-    winner = stored(store, roles["winner"])
+    winner, config = winner_of(store, name, changes, ignore_gate=ignore_gate)
 
     from sea_ray.launch.ray_platform import connect
     from sea_ray.launch.serve import deployed
 
-    with connect(config.cluster), deployed(winner.folder, config.serving, os.environ.get("SEA_RAY_API_KEY")) as endpoint:
+    with connect(config.cluster), deployed(store, winner, config.serving, os.environ.get("SEA_RAY_API_KEY")) as endpoint:
         console.print(f"serving the winner of {name!r} at {endpoint.url}  (Ctrl-C stops it)")
         console.print(f"api key     {endpoint.api_key}  (set SEA_RAY_API_KEY to choose it)")
         console.print(f'try         curl {endpoint.url}/chat/completions -H "Authorization: Bearer {endpoint.api_key}" '
@@ -80,6 +74,44 @@ def serve(overrides: Sequence[str], console: Console) -> int:
             console.print("stopping")
     assert not ray.is_initialized()
     return 0
+
+
+def winner_of(store: Store, name: str, changes: Mapping[str, object], *, ignore_gate: bool) -> tuple[Artifact, ExperimentConfig]:
+    """Return the winner of a finished run, and its experiment with the settings that are changed.
+
+    Raises:
+        ConfigError: no such run, or an unknown setting.
+        SeaRayError: the winner failed its safety gate.
+    """
+    record = load_run(store, name)
+    values = record["config"]
+    for path, value in changes.items():
+        set_path(values, path, value)
+    config = decode(ExperimentConfig, values)
+    roles = record["experiment"]
+    check_gate_record(stored(store, roles["gate"]).facts, name, ignore_gate)
+    return stored(store, roles["winner"]), config
+
+
+def application(arguments: Mapping[str, object]) -> Any:
+    """Return the application that serves a run's winner, for `serve deploy` and KubeRay's serveConfigV2.
+
+    Args:
+        arguments: run and store.url, and settings such as serving.gpus_per_replica. The key comes from SEA_RAY_API_KEY.
+
+    Raises:
+        ConfigError: there is no key, no such run, or an unknown setting.
+        SeaRayError: the winner failed its safety gate.
+    """
+    from sea_ray.launch.serve import bound
+
+    key = os.environ.get("SEA_RAY_API_KEY")
+    if not key:
+        raise ConfigError("SEA_RAY_API_KEY", "not set, and a service without a key answers everybody: put a secret there")
+    changes = dict(arguments)
+    store, name = Store(str(changes.pop("store.url"))), str(changes.pop("run"))
+    winner, config = winner_of(store, name, changes, ignore_gate=changes.pop("safety.ignore_gate", False) is True)
+    return bound(store, winner, config.serving, key)
 
 
 def check_gate_record(facts: dict, name: str, ignore: bool) -> None:
@@ -99,7 +131,8 @@ def stored(store: Store, place: dict[str, str]) -> Artifact:
     Raises:
         SeaRayError: it is no longer in the store.
     """
-    folder = store.root / "artifacts" / place["kind"] / place["fingerprint"]
-    if not (folder / "record.json").exists():
+    artifact = Artifact(kind=place["kind"], name=place["kind"], fingerprint=place["fingerprint"],
+                        folder=store.root / "artifacts" / place["kind"] / place["fingerprint"])
+    if not (store.open(artifact) / RECORD).exists():
         raise SeaRayError(f"{place['kind']} {place['fingerprint']} is no longer in the store; run the experiment again")
-    return Artifact(kind=place["kind"], name=place["kind"], fingerprint=place["fingerprint"], folder=folder)
+    return artifact

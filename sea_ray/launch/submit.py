@@ -52,7 +52,7 @@ def submit(arguments: Sequence[str], console: Console, *, address: str, follow: 
     from ray.job_submission import JobStatus
 
     folder = working_dir or Path.cwd()
-    name, entrypoint = _entrypoint(arguments, folder, python)
+    name, entrypoint, secrets = _entrypoint(arguments, folder, python)
     files = sent_files(folder)
     with connected(address) as client:
         code = {file.relative_to(folder).as_posix(): digest_file(file) for file in files}
@@ -66,20 +66,26 @@ def submit(arguments: Sequence[str], console: Console, *, address: str, follow: 
                 client.delete_job(job)
             console.print(f"submit {sum(file.stat().st_size for file in files) / 1e6:.1f} MB of code as job {job}")
             client.submit_job(entrypoint=entrypoint, submission_id=job,
-                              runtime_env={"working_dir": str(folder), "excludes": [f"{each}/" for each in EXCLUDES]})
+                              runtime_env={"working_dir": str(folder), "excludes": [f"{each}/" for each in EXCLUDES],
+                                           "env_vars": secrets})
         console.print(f"  sea-ray status --address {address} {job}\n  sea-ray stop --address {address} {job}")
         return followed(client, job, console) if follow else 0
 
 
-def _entrypoint(arguments: Sequence[str], folder: Path, python: str) -> tuple[str, str]:
-    """Return the run's name and the shell command; whatever is wrong with the configuration is told here and not there."""
+def _entrypoint(arguments: Sequence[str], folder: Path, python: str) -> tuple[str, str, dict[str, str]]:
+    """Return the run's name, the shell command and its environment; what is wrong with the configuration is told here and not
+    there. A webhook goes by the environment: commands are shown to whoever lists the jobs.
+    """
     command, *overrides = arguments or ("",)
     known = sorted(file.stem for file in (folder / "jobs").glob("*.py"))
     if command not in known:
         raise ConfigError("", "jobs/ of the working directory holds what can be submitted, and there is no "
                               f"{command!r}{nearest(command, known)}")
     config = compose_experiment(overrides)
-    return config.name, shlex.join([python, f"jobs/{command}.py", *overrides])
+    secrets = {"SEA_RAY_WEBHOOK": config.ending.webhook} if config.ending.webhook else {}
+    for name, value in secrets.items():
+        overrides = [text.replace(value, f"${{oc.env:{name}}}") for text in overrides]
+    return config.name, shlex.join([python, f"jobs/{command}.py", *overrides]), secrets
 
 
 def sent_files(folder: Path) -> list[Path]:

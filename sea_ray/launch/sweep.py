@@ -125,8 +125,12 @@ def _tune(name: str, sweep: _Sweep, first: Proposal, queue_name: str, folder: Pa
             else:
                 sweep.ended(proposal, result.get("outcome", "failed"), result.get("error"))
 
+        def __reduce__(self) -> tuple[type, tuple[()]]:
+            """Leave nothing in the snapshot that Tune makes of itself: the store and its board know everything."""
+            return Searcher, ()
+
         def save(self, checkpoint_path: str) -> None:
-            """Keep nothing: the store and its board know everything."""
+            """Keep nothing, for the same reason."""
 
         def restore(self, checkpoint_path: str) -> None:
             """Never happens."""

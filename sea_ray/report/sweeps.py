@@ -84,11 +84,22 @@ def _trials(sweep: Sweep) -> Html:
     shown = list(dict.fromkeys([*sweep.objectives, *limited, *reported]))
     rows = []
     for position, trial in enumerate(sweep.trials, 1):
-        values = [number(formats.general(trial.point.get(path, ""))) for path in paths]
+        values = [_value_cell(trial.point.get(path, "")) for path in paths]
         figures = [_figure_cell(sweep, trial, name) for name in shown]
-        rows.append([heading(str(position)), *values, *figures, element("td", _status(sweep, trial))])
+        rows.append([heading(str(position)), *values, *figures, element("td", _status(sweep, trial), class_="words")])
     columns = [*(path.rsplit(".", 1)[-1] for path in paths), *shown]
     return table(["trial", *map(number_heading, columns), ""], rows, "compact")
+
+
+def _value_cell(value: object) -> Html:
+    return element("td", _value(value), class_="words") if isinstance(value, Mapping) else number(_value(value))
+
+
+def _value(value: object) -> str:
+    """Return a point's value in a few characters: of a mix, per cent."""
+    if isinstance(value, Mapping):
+        return " ".join(f"{code} {100 * share:.0f}" for code, share in value.items())
+    return formats.general(value)
 
 
 def _figure_cell(sweep: Sweep, trial: TrialRow, name: str) -> Html:
@@ -109,4 +120,4 @@ def _status(sweep: Sweep, trial: TrialRow) -> Html:
 
 
 def _point(point: Mapping[str, object]) -> str:
-    return ", ".join(f"{path.rsplit('.', 1)[-1]} {formats.general(value)}" for path, value in point.items())
+    return ", ".join(f"{path.rsplit('.', 1)[-1]} {_value(value)}" for path, value in point.items())

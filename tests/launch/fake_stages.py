@@ -36,8 +36,8 @@ class Listed:
 
     def __init__(self, trials, rungs=None, identity="listed"):
         self.rungs, self.identity, self.told = rungs, identity, []
-        self._proposals = iter([Proposal(number=number, point=point, repetition=0, stage=stage)
-                                for number, (point, stage) in enumerate(trials)])
+        self._proposals = (Proposal(number=number, point=point, repetition=0, stage=stage)
+                           for number, (point, stage) in enumerate(trials))
         self.num_trials = len(trials)
 
     def remember(self, board):

@@ -8,6 +8,7 @@ import fake_stages
 from sea_ray.artifacts import Store
 from sea_ray.config import ClusterConfig
 from sea_ray.launch.ray_platform import RayPlatform
+from sea_ray.objective import SweepConfig, choose
 from sea_ray.tracking import NullTracker
 from sea_ray.training.config import ExecutionConfig
 
@@ -27,6 +28,7 @@ def main(url: str, count: str = "4") -> None:
     with RayPlatform.open(store, NullTracker(), CLUSTER) as platform:
         done = platform.sweep("numbers", fake_stages.Listed(trials(store, int(count))))
     print(json.dumps([[trial.reused, trial.artifact is not None] for trial in done]))
+    print(choose(SweepConfig(space={"number": NUMBERS}, objectives={"total": "min"}), done).reason)
 
 
 if __name__ == "__main__":

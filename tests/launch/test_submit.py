@@ -1,11 +1,13 @@
 """What is sent to a cluster, and what is refused before anything is."""
 
+import shlex
 from pathlib import Path
 
 import pytest
 
 from sea_ray.errors import ConfigError, MachineError
 from sea_ray.launch import submit
+from sea_ray.launch.compose import compose_experiment
 
 REPO = Path(__file__).resolve().parents[2]
 
@@ -40,9 +42,21 @@ def test_a_wrong_command_is_refused_before_a_cluster_is_asked(arguments, says):
 
 
 def test_the_command_is_quoted_for_a_shell():
-    name, entrypoint = submit._entrypoint(["run", "experiment=demo", "sft.mixes.natural={en: 1, vi: 2}"], REPO, "python3.11")
+    name, entrypoint, secrets = submit._entrypoint(["run", "experiment=demo", "sft.mixes.natural={en: 1, vi: 2}"], REPO,
+                                                   "python3.11")
+    assert not secrets
     assert name == "demo"
     assert entrypoint == "python3.11 jobs/run.py experiment=demo 'sft.mixes.natural={en: 1, vi: 2}'"
+
+
+def test_a_webhook_goes_by_the_environment_and_arrives_whole(monkeypatch):
+    url = "https://hooks.example.com/team/c2VjcmV0?key=a1b2&c=d"
+    _, entrypoint, secrets = submit._entrypoint(["run", "experiment=demo", f'ending.webhook="{url}"'], REPO, "python")
+    assert "c2VjcmV0" not in entrypoint
+    assert "a1b2" not in entrypoint
+    for name, value in secrets.items():
+        monkeypatch.setenv(name, value)
+    assert compose_experiment(shlex.split(entrypoint)[2:]).ending.webhook == url
 
 
 @pytest.mark.ray

@@ -5,12 +5,14 @@ import re
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sea_ray.errors import ConfigError
 from sea_ray.languages import LANGUAGES
 from sea_ray.report import PARTS, Example, FigureRow, ReportData, TrialRow, render, write_report
+from sea_ray.report.data import Sweep
 
 VOID = {"meta", "link", "br"}
 
@@ -134,6 +136,23 @@ def test_the_failed_trial_the_broken_limit_and_the_failed_gate_are_said(full: Re
     assert "selects nearly all neurons" in text
     assert "breaks a limit" in text
     assert "too many refusals in 'th'" in text
+
+
+def test_a_sweep_of_several_objectives_shows_its_front_its_mixes_and_what_was_pruned(full: ReportData) -> None:
+    def trial(gain: float, cost: float, **changes: Any) -> TrialRow:
+        return TrialRow(point={"sft.mixes.own": {"en": 0.26, "th": 0.74}}, figures={"gain": gain, "cost": cost}, **changes)
+
+    sweep = Sweep(name="mixes", objectives={"gain": "max", "cost": "min"}, reason="Best.", trials=(
+        trial(0.2, 0.1, on_front=True), trial(0.3, 0.2, on_front=True, is_winner=True), trial(0.1, 0.3, repetition=1),
+        TrialRow(point={"sft.mixes.own": {"en": 1.0}}, outcome="pruned", error="behind at look 3")))
+    page = render(dataclasses.replace(full, sweeps=(sweep,)))
+    text = Walk(page).text
+    assert "4 trials, each point with 2 seeds, largest gain wins, beside smallest cost, no limits; 1 pruned." in text
+    assert "en 26 th 74" in text
+    assert "on the front" in text
+    assert "pruned\n: behind at look 3" in text
+    assert "failed" not in text.split("mixes")[1].split("Choice")[0]
+    assert page.count('class="front"') == 1, "one line between the two points of the front"
 
 
 def test_figures_that_are_not_finite_leave_no_broken_picture(
