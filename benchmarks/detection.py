@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -69,8 +70,12 @@ def exact_memory(preset: Preset, device: torch.device, num_tokens: int) -> tuple
 
 def main() -> None:
     """Run the benchmark from the command line."""
-    options = arguments(__doc__ or "", "small", "tiny", "qwen2_0_5b", "qwen2_7b").parse_args()
+    parser = arguments(__doc__ or "", "small", "tiny", "qwen2_0_5b", "qwen2_7b")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="of the weights, else the preset's; stages: float32")
+    options = parser.parse_args()
     device, preset = torch.device(options.device), PRESETS[options.preset]
+    if options.dtype:
+        preset = replace(preset, dtype=getattr(torch, options.dtype))
     torch.set_num_threads(options.threads)
     model = make_model(preset, device).eval()
     ids = np.random.default_rng(0).integers(0, preset.model["vocab_size"], (BATCHES * preset.sequences, preset.tokens))
@@ -99,7 +104,8 @@ def main() -> None:
         Result("detection of all sites, first order / plain forward of the body", seconds["all"] / seconds["plain"], 2.0),
         Result(f"exact q and k, {num_tokens} tokens: peak memory / [heads, d, T, T]", scratch / whole, 0.05),
     ]
-    figures = {"preset": options.preset, "tokens": ids.size, "seconds": seconds, "exact_bytes": scratch}
+    figures = {"preset": options.preset, "dtype": str(preset.dtype), "tokens": ids.size, "seconds": seconds,
+               "exact_bytes": scratch}
     if device.type == "cuda":
         figures["peak_gib"] = torch.cuda.max_memory_allocated() / 2**30
     conclude("detection", results, figures, device, options.check)

@@ -20,9 +20,9 @@ class ClusterConfig:
     cpus_per_worker: float = 0.5
     """Ray's count for one training worker."""
     cpus_per_task: float = 0.5
-    """Ray's count for one task of corpus, detection or evaluation."""
+    """Ray's count for one task of a map stage."""
     num_tasks: int = 2
-    """Shards of a map stage."""
+    """Shards of a map stage; of one in a worker group the next multiple of its workers."""
     stream_from_bytes: int = 2_000_000_000
     """Text in files of this size or more is read and refined all over the cluster by Ray Data; less, by one task per shard."""
     worker_groups: int = 1
@@ -62,7 +62,7 @@ class ClusterConfig:
 @dataclass(frozen=True, kw_only=True)
 class BudgetConfig:
     """Limits of one submission. At a limit what trains is saved and the run ends, with a sweep's best so far; submitted again, it
-    goes on from there. A task of corpus, detection or evaluation that has begun goes on to its end."""
+    goes on from there. A shard of corpus, detection or evaluation that has begun goes on to its end."""
 
     max_hours: float | None = None
     """Wall time; null: no limit."""

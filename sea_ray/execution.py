@@ -11,7 +11,7 @@ import contextlib
 import importlib
 import resource
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -46,7 +46,8 @@ class Stage:
     version: int = 1
     """Raised when the function computes something else."""
     place: Literal["group", "task"] = "task"
-    """Where it runs: all ranks of the training worker group together, or one process."""
+    """Where it runs: in the training worker group, on all ranks together or, if it is a map, with its shards shared out over
+    them; or in processes of its own, one for each shard. Never part of the identity."""
     combine: str | None = None
     """"module:function" that joins the shards' folders; set for a stage that is a map over shards and a reduce."""
     num_shards: int = 1
@@ -127,20 +128,48 @@ def run_stage(stage: Stage, store: Store, worker: Worker, tracker: Tracker, *, b
     """Compute a stage on all ranks and commit it from rank 0; called by every rank alike.
 
     Args:
-        stage: what to compute; the shards of a map that are not in the store are computed first, one after the other.
+        stage: what to compute; the shards of a map that are not in the store are computed first, shared out over the ranks.
         store: where it is committed.
         worker: this rank.
-        tracker: receives figures (rank 0's are shown).
+        tracker: receives figures; of a stage that is no map rank 0's are shown.
         began: time.time() at which work for it began, if that was before this call.
         streams: where its streams are computed.
 
     Returns:
         The artifact, on every rank.
     """
-    if stage.combine is not None and (done := store.find(stage.key)) is not None:
-        return done  # another run, or an earlier attempt of this task, was first and has discarded the shards
     began = time.time() if began is None else began
-    shards = [store.find(shard.key) or run_stage(shard, store, worker, tracker, streams=streams) for shard in stage.shards()]
+    if stage.combine is None:
+        return _build(stage, (), store, worker, tracker, began, streams)
+    return _run_map(stage, store, worker, tracker, began, streams)
+
+
+def _run_map(stage: Stage, store: Store, worker: Worker, tracker: Tracker, began: float, streams: Streams) -> Artifact:
+    """Compute the shards that the store lacks, each on one rank that is alone with it, and join all of them on rank 0.
+
+    A lost rank costs its unfinished shards. What one rank refuses, all raise when each has done what it could.
+    """
+    from sea_ray.training.engine import PreemptedError, SoloWorker, together
+
+    alone, shards, lacking = SoloWorker(str(worker.device), worker.execution), stage.shards(), list[Stage]()
+    if worker.rank == 0 and store.find(stage.key) is None:
+        lacking = [shard for shard in shards if store.find(shard.key) is None]
+    lacking = worker.gather(lacking)[0]
+    with together(worker):
+        for shard in lacking[worker.rank::worker.world_size]:
+            if worker.preempted:
+                raise PreemptedError("of its finished shards")
+            _build(shard, (), store, alone, tracker, time.time(), streams)
+    with together(worker):
+        if worker.rank == 0 and store.find(stage.key) is None:  # else another run was first, and has discarded the shards
+            parts = [store.find(shard.key) or _build(shard, (), store, alone, tracker, time.time(), streams) for shard in shards]
+            _build(stage, parts, store, alone, tracker, began, streams, computed_by=worker)
+    return _found(stage, store)
+
+
+def _build(stage: Stage, shards: Sequence[Artifact], store: Store, worker: Worker, tracker: Tracker, began: float,
+           streams: Streams, *, computed_by: Worker | None = None) -> Artifact:
+    """Call a stage's function, or what joins its shards, on all ranks of `worker` and commit its result from rank 0."""
     with contextlib.ExitStack() as stack:
         own = stack.enter_context(store.building(stage.key)) if worker.rank == 0 else None
         folder = Path(worker.broadcast(str(own)))
@@ -151,7 +180,7 @@ def run_stage(stage: Stage, store: Store, worker: Worker, tracker: Tracker, *, b
             streams=streams, unfinished=store.unfinished(stage.key), endpoint=stage.endpoint))
         if worker.rank == 0:
             peaks = [shard.record["execution"]["peak_memory_bytes"] for shard in shards]
-            execution = {**worker.describe(), "peak_memory_bytes": max([peak_memory_bytes(), *peaks])}
+            execution = {**(computed_by or worker).describe(), "peak_memory_bytes": max([peak_memory_bytes(), *peaks])}
             if shards:
                 execution["num_shards"] = len(shards)
             store.commit(stage.key, folder, facts, execution, time.time() - began)
@@ -159,8 +188,12 @@ def run_stage(stage: Stage, store: Store, worker: Worker, tracker: Tracker, *, b
             for shard in shards:
                 store.discard(shard)
         worker.barrier()
+    return _found(stage, store)
+
+
+def _found(stage: Stage, store: Store) -> Artifact:
     artifact = store.find(stage.key)
-    assert artifact is not None, "rank 0 committed it before the barrier"
+    assert artifact is not None, "rank 0 committed it before the others went on"
     return artifact
 
 

@@ -168,4 +168,4 @@ def _evaluate_served(config: ExperimentConfig, winner: Artifact, corpus: Artifac
     if platform.store.find(stage.key) is not None:
         return platform.run(stage)
     with platform.serving(winner, config.serving) as endpoint:
-        return platform.run(replace(stage, endpoint=plain(endpoint)))
+        return platform.run(replace(stage, endpoint=plain(endpoint), place="task"))  # the endpoint computes

@@ -6,13 +6,14 @@ for a new number when that code changes what it computes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from sea_ray.artifacts import Artifact, digest_file
-from sea_ray.config import BaseModelConfig, ExperimentConfig, VocabularyExtension
+from sea_ray.config import BaseModelConfig, ClusterConfig, ExperimentConfig, VocabularyExtension
 from sea_ray.corpus.config import QualityConfig
 from sea_ray.corpus.sources import input_bytes, input_digests
 from sea_ray.evaluation.benchmarks import input_digests as benchmark_digests
@@ -82,10 +83,23 @@ def _extended_base(config: ExperimentConfig, extension: VocabularyExtension, cor
                  parents={"corpus": corpus}, inputs=checkpoint_digests(model), version=VERSIONS["base"])
 
 
+def _by_model(cluster: ClusterConfig) -> tuple[Literal["group", "task"], int]:
+    """Return where a map over what a model says runs, and in how many shards.
+
+    The worker group holds the accelerators, so there its ranks share the shards out, as many to each. On the processor tasks
+    are better: they need no group, and Ray tries each again by itself.
+    """
+    if cluster.training.device != "cuda":
+        return "task", cluster.num_tasks
+    ranks = cluster.training.num_workers
+    return "group", math.ceil(cluster.num_tasks / ranks) * ranks
+
+
 def detection(config: ExperimentConfig, base: Artifact, corpus: Artifact) -> Stage:
     """Importance of every neuron for every language: one pass serves every method and threshold."""
+    place, num_shards = _by_model(config.cluster)
     return Stage(kind="detection", name="detection", function="sea_ray.stages.detection:measure_shard",
-                 combine="sea_ray.stages.detection:merge_shards", num_shards=config.cluster.num_tasks,
+                 combine="sea_ray.stages.detection:merge_shards", place=place, num_shards=num_shards,
                  config=config.neurons.detection, parents={"base": base, "corpus": corpus}, version=VERSIONS["detection"])
 
 
@@ -167,8 +181,9 @@ def evaluation(config: ExperimentConfig, name: str, model: Artifact, corpus: Art
     own = replace(config.evaluation, prompting="chat" if chat else "plain", tasks=tasks or config.evaluation.tasks)
     stage = EvaluationStage(evaluation=own, benchmarks=config.benchmarks, languages=config.corpus.languages, model=name,
                             world_seed=config.corpus.demo.world_seed)
+    place, num_shards = _by_model(config.cluster)
     return Stage(kind="evaluation", name=f"evaluation/{name}", function="sea_ray.stages.evaluation:evaluate_shard",
-                 combine="sea_ray.stages.evaluation:join_shards", num_shards=config.cluster.num_tasks, config=stage,
+                 combine="sea_ray.stages.evaluation:join_shards", place=place, num_shards=num_shards, config=stage,
                  parents={"model": model, "corpus": corpus}, inputs=benchmark_digests(config.benchmarks),
                  version=VERSIONS["evaluation"])
 

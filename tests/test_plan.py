@@ -42,6 +42,15 @@ def test_every_training_goes_to_the_worker_group_and_nothing_else_does(demo):
         "base", "neurons", "continued_pretraining", "sft"}
 
 
+def test_what_asks_a_model_goes_to_the_worker_group_where_that_holds_the_gpus_in_as_many_shards_for_each_rank(planned, demo):
+    on_gpus = planned("cluster.training.device=cuda", "cluster.training.num_workers=4", "cluster.num_tasks=6")
+    moved = {name for name, stage in on_gpus.items() if stage.place == "group" and demo[name].place == "task"}
+    assert moved == {name for name, stage in demo.items() if stage.kind in ("detection", "evaluation")} - {"evaluation/winner"}
+    assert {on_gpus[name].num_shards for name in moved} == {8}
+    assert on_gpus["evaluation/winner"].endpoint
+    assert fingerprints(on_gpus) == fingerprints(demo)
+
+
 def test_only_the_winner_is_asked_through_its_endpoint(demo):
     assert [name for name, stage in demo.items() if stage.endpoint] == ["evaluation/winner"]
 

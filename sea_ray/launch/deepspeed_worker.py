@@ -6,6 +6,7 @@ import gc
 import logging
 import warnings
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -35,6 +36,9 @@ T = TypeVar("T")
 
 BUCKET_VALUES = 1 << 26
 """Most gradient values that are reduced at once (256 MiB)."""
+LONGEST_WAIT = timedelta(days=2)
+"""Of a rank for what another computes by itself, such as a shard of an evaluation; torch's own limit is half an hour. Whoever
+waits for a rank that is lost hears of it at once."""
 
 
 class DeepSpeedWorker:
@@ -57,6 +61,7 @@ class DeepSpeedWorker:
         self.rank, self.world_size = dist.get_rank(), dist.get_world_size()
         self.device = choose_device(execution.device)
         self._is_preempted = is_preempted
+        self._patient: dist.ProcessGroup | None = None
         if execution.threads_per_worker and self.device.type == "cpu":
             torch.set_num_threads(execution.threads_per_worker)
 
@@ -80,6 +85,14 @@ class DeepSpeedWorker:
         box = [value]
         dist.broadcast_object_list(box, src=0)
         return box[0]
+
+    def gather(self, value: T) -> list[T]:
+        """Return every rank's value on each, over gloo: an idle GPU would spin in NCCL, and give up after half an hour."""
+        if self._patient is None:
+            self._patient = dist.new_group(backend="gloo", timeout=LONGEST_WAIT)
+        values = [value] * self.world_size
+        dist.all_gather_object(values, value, group=self._patient)
+        return values
 
     def barrier(self) -> None:
         """Wait for all ranks."""

@@ -1,4 +1,4 @@
-"""Stages that run as Ray tasks: in one process, or as a map over shards and a reduce."""
+"""Stages that run as Ray tasks, on the processor: in one process, or as a map over shards and a reduce."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _compute(stage: Stage, store_url: str, queue_name: str, threads: int, began:
     torch.set_num_threads(threads)
     store, tracker = Store(store_url), QueueTracker(find_queue(queue_name), stage.name)
     try:
-        run_stage(stage, store, SoloWorker(), tracker, began=began, streams=ray_streams if stage.streams else in_process)
+        run_stage(stage, store, SoloWorker("cpu"), tracker, began=began, streams=ray_streams if stage.streams else in_process)
     except FileNotFoundError:
         if store.find(stage.key) is None:  # else another run joined the shards first and has discarded them
             raise

@@ -27,7 +27,8 @@ RAY_IMPORTS = threading.Lock()
 def work(settings: dict[str, Any]) -> None:
     """Train function of every rank: take stages until told to stop.
 
-    What a stage refuses on purpose it refuses on every rank alike, so the group goes on to the next stage. When another rank
+    What a stage refuses on purpose it refuses on every rank alike (what one rank refuses of its shards of a map, the others
+    hear of when they have done theirs), so the group goes on to the next stage. When another rank
     is lost this one raises: Train restarts the whole group, and the queue gives it the same stage again. Any other failure is
     reported and raised, since the other ranks may hang in a collective. A stage that has saved its state before a preemption
     waits for Ray to move the group, so that no work is done that would be lost; one that was told to end makes room.
@@ -56,7 +57,8 @@ def work(settings: dict[str, Any]) -> None:
         name = stage.key.fingerprint
         notices.watch(name if worker.rank == 0 else "")
         try:
-            run_stage(stage, store, worker, QueueTracker(queue, stage.name) if worker.rank == 0 else NullTracker())
+            shown = worker.rank == 0 or stage.combine is not None  # a rank is alone with its shards of a map
+            run_stage(stage, store, worker, QueueTracker(queue, stage.name) if shown else NullTracker())
         except SeaRayError as error:
             ray.get(queue.finished.remote(name, _pickled(error)))
             continue

@@ -3,8 +3,7 @@
 Hooks read activations where they pass; no model code is replaced and no gradient is formed. Each shard of windows can
 be measured anywhere: statistics add.
 
-Shapes: W windows, T tokens of a row, B windows of a batch, L layers, N neurons of a site, R indices that the released
-PLND code scores.
+Shapes: W windows, T tokens of a row, B windows of a batch, N neurons of a site, R indices that the released PLND code scores.
 """
 
 from __future__ import annotations
@@ -13,19 +12,19 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sea_ray.errors import ConfigError, DataError
 from sea_ray.neurons.attention_importance import HeadNorm, attention_importance
 from sea_ray.neurons.config import DetectionConfig, SiteKind
-from sea_ray.neurons.importance import channel_importance, sum_tokens, value_gram, value_importance, wide
+from sea_ray.neurons.importance import channel_importance, count_positive, sum_absolute, value_gram, value_importance, wide
 from sea_ray.neurons.sites import Architecture, describe
-from sea_ray.neurons.statistics import ImportanceStats, Observation, SiteStatistics
+from sea_ray.neurons.statistics import ImportanceStats, SiteStatistics
+from sea_ray.neurons.sums import Observation, SiteSums
 from sea_ray.neurons.windows import Windows
 from sea_ray.tracking import Tracker
 
@@ -55,7 +54,7 @@ def collect_importance(
             that is not finite (names layer, window and document).
         ConfigError: windows longer than a sliding window of the model.
     """
-    architecture = describe(model)
+    architecture, device = describe(model), next(model.parameters()).device
     _check_windows(windows, config, architecture, model.get_input_embeddings().num_embeddings)  # type: ignore[operator]
     ranks = {
         site: _ranks(architecture.count(site) * architecture.num_layers, config.top_fracs) for site in config.sites
@@ -64,20 +63,20 @@ def collect_importance(
     with _recording(model, architecture, config) as record, torch.inference_mode():
         for language, own in windows.items():
             started = time.perf_counter()
-            sums = {site: _zeros(architecture, site, len(ranks[site])) for site in config.sites}
+            sums = {site: SiteSums(_nothing(architecture, site, len(ranks[site])), ranks[site], device) for site in config.sites}
+            moved = _MovedWindows.of(own, device)
             for start in range(0, len(own), batch_windows):
-                batch = own[start : start + batch_windows]
-                observations = record(batch)
-                _check_finite(observations, language, batch)
-                for site, observation in observations.items():
-                    sums[site].add(observation, batch.numbers_W % 2, config.window_tokens, ranks[site])
-            parts |= {(language, site): part for site, part in sums.items()}
+                batch = moved.rows(start, start + batch_windows)
+                for site, observation in record(batch).items():
+                    sums[site].add(observation, batch.parity_B, config.window_tokens)
+            _check_finite(sums, language, own)
+            parts |= {(language, site): part.statistics() for site, part in sums.items()}
             rate = len(own) * config.window_tokens / (time.perf_counter() - started)
             tracker.child(language).log(windows=len(own), tokens_per_s=rate)
     return ImportanceStats(window_tokens=config.window_tokens, ranks=ranks, parts=parts)
 
 
-def _zeros(architecture: Architecture, site: SiteKind, num_ranks: int) -> SiteStatistics:
+def _nothing(architecture: Architecture, site: SiteKind, num_ranks: int) -> SiteStatistics:
     num_released = architecture.d_mlp if site == "ffn" else architecture.num_heads * architecture.d_head
     return SiteStatistics.zeros(architecture.num_layers, architecture.count(site), num_ranks, site == "ffn",
                                 num_released=num_released)
@@ -114,20 +113,36 @@ def _check_windows(
         )
 
 
-def _check_finite(observations: Mapping[SiteKind, Observation], language: str, batch: Windows) -> None:
-    worst: tuple[int, int, SiteKind] | None = None
-    for site, observation in observations.items():
-        wrong_BL = ~np.isfinite(observation.importance_BLN).all(2)
-        if wrong_BL.any():
-            layer, row = map(int, np.argwhere(wrong_BL.T)[0])
-            worst = min(worst or (layer, row, site), (layer, row, site))
-    if worst is not None:
-        layer, row, site = worst
+def _check_finite(sums: Mapping[SiteKind, SiteSums], language: str, own: Windows) -> None:
+    """Look at all windows of a language at once: a look at each batch would make a GPU wait."""
+    wrong = [(*place, site) for site, part in sums.items() if (place := part.first_wrong()) is not None]
+    if wrong:
+        layer, row, site = min(wrong)
         raise DataError(
-            f"importance is not finite at layer {layer} ({site}) in window {batch.numbers_W[row]} of {language!r}, which "
-            f"begins in document {batch.first_document_W[row]}: check the base model's weights, load it in float32, or "
+            f"importance is not finite at layer {layer} ({site}) in window {own.numbers_W[row]} of {language!r}, which "
+            f"begins in document {own.first_document_W[row]}: check the base model's weights, load it in float32, or "
             "drop the document"
         )
+
+
+class _MovedWindows(NamedTuple):
+    """Windows on the model's device, moved there all at once."""
+
+    input_ids_BT: Tensor
+    position_ids_BT: Tensor
+    segment_BT: Tensor
+    counted_BT: Tensor
+    parity_B: Tensor
+
+    @classmethod
+    def of(cls, own: Windows, device: torch.device) -> _MovedWindows:
+        """Move the windows of a language."""
+        arrays = own.input_ids_WT, own.position_ids_WT, own.segment_WT, own.counted_WT, own.numbers_W % 2
+        return cls(*(torch.from_numpy(np.ascontiguousarray(values)).to(device) for values in arrays))
+
+    def rows(self, start: int, stop: int) -> _MovedWindows:
+        """Return some of them."""
+        return _MovedWindows(*(values[start:stop] for values in self))
 
 
 @dataclass
@@ -146,32 +161,28 @@ class _Pass:
         self.importance[site, layer], self.released[site, layer] = importance_BN, released_BR
 
 
-def _stacked(found: Mapping[tuple[SiteKind, int], Tensor], site: SiteKind) -> NDArray[Any]:
-    return torch.stack([values for (kind, _), values in sorted(found.items()) if kind == site], 1).cpu().numpy()
+def _stacked(found: Mapping[tuple[SiteKind, int], Tensor], site: SiteKind) -> Tensor:
+    return torch.stack([values for (kind, _), values in sorted(found.items()) if kind == site], 1)
 
 
 @contextmanager
 def _recording(
     model: nn.Module, architecture: Architecture, config: DetectionConfig
-) -> Iterator[Callable[[Windows], dict[SiteKind, Observation]]]:
+) -> Iterator[Callable[[_MovedWindows], dict[SiteKind, Observation]]]:
     """Yield a function from windows to what each site showed in them."""
     body: Any = model.base_model
-    weight = next(model.parameters())
+    counted_dtype = torch.promote_types(next(model.parameters()).dtype, torch.float32)
     training = model.training
     current: list[_Pass] = []
 
-    def record(batch: Windows) -> dict[SiteKind, Observation]:
-        def on_device(values: NDArray[Any]) -> Tensor:
-            return torch.from_numpy(np.ascontiguousarray(values)).to(weight.device)
-
-        counted_BT = on_device(batch.counted_WT).to(torch.promote_types(weight.dtype, torch.float32))
-        found = _Pass(segment_BT=on_device(batch.segment_WT), counted_BT=counted_BT)
+    def record(batch: _MovedWindows) -> dict[SiteKind, Observation]:
+        found = _Pass(segment_BT=batch.segment_BT, counted_BT=batch.counted_BT.to(counted_dtype))
         current[:] = [found]
-        body(input_ids=on_device(batch.input_ids_WT), position_ids=on_device(batch.position_ids_WT), use_cache=False)
+        body(input_ids=batch.input_ids_BT, position_ids=batch.position_ids_BT, use_cache=False)
         return {
             site: Observation(
                 importance_BLN=_stacked(found.importance, site), released_BLR=_stacked(found.released, site),
-                active_BLN=_stacked(found.active, site).astype(np.int64) if site == "ffn" else None)
+                active_BLN=_stacked(found.active, site).long() if site == "ffn" else None)
             for site in config.sites
         }
 
@@ -199,13 +210,11 @@ def _watch_ffn(model: nn.Module, architecture: Architecture, layer: int, current
     released: list[Tensor] = []
 
     def on_gate(_module: nn.Module, _inputs: object, gate_BTM: Tensor) -> None:
-        found = current[0]
-        # silu(gate) > 0 exactly where gate > 0; counted in floats, five times as fast as a sum of booleans
-        open_BTM = torch.empty_like(gate_BTM, dtype=found.counted_BT.dtype)
-        found.active["ffn", layer] = sum_tokens(torch.gt(gate_BTM, 0, out=open_BTM), found.counted_BT)
+        # silu(gate) > 0 exactly where gate > 0
+        current[0].active["ffn", layer] = count_positive(gate_BTM, current[0].counted_BT)
 
     def on_up(_module: nn.Module, _inputs: object, up_BTM: Tensor) -> None:
-        released[:] = [sum_tokens(wide(up_BTM).abs(), current[0].counted_BT)]
+        released[:] = [sum_absolute(up_BTM, current[0].counted_BT)]
 
     def on_down(_module: nn.Module, inputs: tuple[Tensor]) -> None:
         current[0].add("ffn", layer, channel_importance(inputs[0], current[0].counted_BT, norm_M), released.pop())
@@ -220,7 +229,7 @@ def _watch_values(model: nn.Module, architecture: Architecture, layer: int, curr
     def on_output(_module: nn.Module, inputs: tuple[Tensor]) -> None:
         counted_BT = current[0].counted_BT
         importance_BN = value_importance(inputs[0], counted_BT, gram_RRGD)
-        current[0].add("v", layer, importance_BN, sum_tokens(wide(inputs[0]).abs(), counted_BT))
+        current[0].add("v", layer, importance_BN, sum_absolute(inputs[0], counted_BT))
 
     return [output.register_forward_pre_hook(on_output)]
 

@@ -18,14 +18,51 @@ def wide(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
+def on_processor(x: Tensor) -> bool:
+    """Return whether a tensor lies where caches are small and launching costs nothing, and not on an accelerator."""
+    return x.device.type == "cpu"
+
+
 def sum_tokens(x_BTM: Tensor, counted_BT: Tensor) -> Tensor:
-    """Return sum_t w_t x_t, [B, M]; a product with a row vector, which is faster than a masked sum.
+    """Return sum_t w_t x_t, [B, M]; on the processor a product with a row vector, which is faster there than a masked sum.
 
     Args:
         x_BTM: any values.
         counted_BT: weight of each token in the type of x.
     """
     return torch.bmm(counted_BT[:, None], x_BTM)[:, 0]
+
+
+def sum_absolute(x_BTM: Tensor, counted_BT: Tensor) -> Tensor:
+    """Return sum_t w_t |x_t|, [B, M], in the weights' type."""
+    if on_processor(x_BTM):
+        return sum_tokens(wide(x_BTM).abs(), counted_BT)
+    return _norm(x_BTM, counted_BT, 1)
+
+
+def token_norm(x_BTM: Tensor, counted_BT: Tensor) -> Tensor:
+    """Return (sum_t w_t x_t^2)^(1/2), [B, M], in the weights' type."""
+    if on_processor(x_BTM):
+        return sum_tokens(wide(x_BTM).square(), counted_BT).sqrt_()
+    return _norm(x_BTM, counted_BT, 2)
+
+
+def _norm(x_BTM: Tensor, counted_BT: Tensor, order: int) -> Tensor:
+    """Return the norm over tokens in two kernels; the second widens as it reads, so bfloat16 is never stored in float32."""
+    masked_BTM = x_BTM * counted_BT[..., None].to(x_BTM.dtype)
+    return torch.linalg.vector_norm(masked_BTM, order, dim=1, dtype=counted_BT.dtype)
+
+
+def count_positive(x_BTM: Tensor, counted_BT: Tensor) -> Tensor:
+    """Return how many of the tokens that count have x > 0, [B, M], in the weights' type.
+
+    Ones are written in place of a boolean mask: as floats they are summed five times as fast on the processor, and without
+    being widened first on a GPU.
+    """
+    if on_processor(x_BTM):
+        return sum_tokens(torch.gt(x_BTM, 0, out=torch.empty_like(x_BTM, dtype=counted_BT.dtype)), counted_BT)
+    least_BT1 = torch.where(counted_BT > 0, 0, torch.inf)[..., None].to(x_BTM.dtype)
+    return torch.gt(x_BTM, least_BT1, out=torch.empty_like(x_BTM)).sum(1, dtype=counted_BT.dtype)
 
 
 def channel_importance(act_BTM: Tensor, counted_BT: Tensor, norm_M: Tensor) -> Tensor:
@@ -38,11 +75,12 @@ def channel_importance(act_BTM: Tensor, counted_BT: Tensor, norm_M: Tensor) -> T
         counted_BT: 1 where a token counts, else 0.
         norm_M: norms of the columns of W_down.
     """
-    return sum_tokens(wide(act_BTM).square(), counted_BT).sqrt_() * norm_M
+    return token_norm(act_BTM, counted_BT) * norm_M
 
 
 def value_gram(output_weight: Tensor, num_kv_heads: int, d_head: int) -> Tensor:
-    """Return the Gram matrices of the W_o columns that read one v neuron, [R, R, G, D].
+    """Return the Gram matrices of the W_o columns that read one v neuron, [R, R, G, D]; what is not on their diagonals twice
+    as large, since `value_importance` meets each pair of heads once.
 
     Args:
         output_weight: weight of o_proj, [d_model, H * D].
@@ -50,7 +88,8 @@ def value_gram(output_weight: Tensor, num_kv_heads: int, d_head: int) -> Tensor:
         d_head: D.
     """
     columns = wide(output_weight).unflatten(1, (num_kv_heads, -1, d_head))
-    return torch.einsum("mgrd,mgsd->rsgd", columns, columns)
+    gram_RRGD = torch.einsum("mgrd,mgsd->rsgd", columns, columns)
+    return gram_RRGD * (2 - torch.eye(len(gram_RRGD), dtype=gram_RRGD.dtype, device=gram_RRGD.device))[..., None, None]
 
 
 def value_importance(context_BTF: Tensor, counted_BT: Tensor, gram_RRGD: Tensor) -> Tensor:
@@ -64,11 +103,10 @@ def value_importance(context_BTF: Tensor, counted_BT: Tensor, gram_RRGD: Tensor)
         gram_RRGD: from `value_gram`.
     """
     num_rep, _, num_groups, d_head = gram_RRGD.shape
-    context_BTGRD = wide(context_BTF).unflatten(2, (num_groups, num_rep, d_head))
+    masked_BTF = context_BTF * counted_BT[..., None].to(context_BTF.dtype)
+    context_BTGRD = wide(masked_BTF).unflatten(2, (num_groups, num_rep, d_head))
     square_BGD = context_BTGRD.new_zeros(len(context_BTF), num_groups, d_head)
-    for r in range(num_rep):
-        for s in range(r + 1):
-            product_BTGD = context_BTGRD[:, :, :, r] * context_BTGRD[:, :, :, s]
-            moment_BGD = sum_tokens(product_BTGD.flatten(2), counted_BT).view_as(square_BGD)
-            square_BGD += moment_BGD * gram_RRGD[r, s] * (1 if r == s else 2)
+    for r in range(num_rep):  # with all s >= r at once: a sum for each pair of heads would keep a GPU waiting for launches
+        product_BTGSD = context_BTGRD[:, :, :, r : r + 1] * context_BTGRD[:, :, :, r:]
+        square_BGD += (product_BTGSD.sum(1) * gram_RRGD[r, r:].transpose(0, 1)).sum(2)
     return square_BGD.clamp_min_(0).sqrt_().flatten(1)

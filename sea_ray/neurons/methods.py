@@ -189,7 +189,7 @@ def _plnd_released(of_site: Mapping[str, Evidence], config: SelectionConfig) -> 
 
     In each document its score takes the strongest 12,000 FFN and 2,000 attention indices of each layer of Mistral-7B (here
     the same shares of the width); active is what is among them in every document; specific is what is not active in
-    others. Its score and its map of grouped heads differ from the paper's equation, see `Observation.released_BLR` and
+    others. Its score and its map of grouped heads differ from the paper's equation, see `sums.Observation.released_BLR` and
     `_released_share`. The one difference from it: a document that runs out of memory is an error here, there it is
     dropped.
     """

@@ -6,8 +6,7 @@ among the strongest of its kind, and how often its gate was open (LAPE: Tang et 
 even and odd number are apart, so that the two halves show how stable a selection is. Everything merges by addition, in
 any order.
 
-Shapes: P = 2 parities, L layers, N neurons, H histogram bins, K ranks, B windows, R indices that the released PLND code
-scores.
+Shapes: P = 2 parities, L layers, N neurons, H histogram bins, K ranks, R indices that the released PLND code scores.
 """
 
 from __future__ import annotations
@@ -15,14 +14,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sea_ray.artifacts import read_json, write_json
 from sea_ray.errors import DataError
-from sea_ray.neurons.config import RELEASED_ATTENTION_SHARE, RELEASED_FFN_SHARE, SiteKind
+from sea_ray.neurons.config import SiteKind
 
 NUM_BINS = 64
 LOWEST_EXPONENT = -20.0
@@ -42,18 +41,6 @@ def bin_position(importance: NDArray[np.floating]) -> Floats:
     with np.errstate(divide="ignore"):
         position = (np.log2(importance.astype(np.float64)) - LOWEST_EXPONENT) * BINS_PER_OCTAVE
     return np.clip(position, 0, np.nextafter(NUM_BINS, 0))
-
-
-class Observation(NamedTuple):
-    """What one kind of site showed in some windows."""
-
-    importance_BLN: NDArray[np.floating]
-    """Imp."""
-    released_BLR: NDArray[np.floating]
-    """Score of the released PLND code (DAMO-NLP-SG/multilingual_analysis@be2b161): L1 of up_proj's output for ffn, of the
-    context for v, change of attention probabilities for q and k."""
-    active_BLN: Counts | None
-    """Tokens at which silu(gate) > 0; None for sites that have no gate."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,33 +87,6 @@ class SiteStatistics:
             active=np.zeros(shape if gated else (2, 0, 0), np.int64),
         )
 
-    def add(self, seen: Observation, parity_B: NDArray[np.integer], window_tokens: int, ranks: tuple[int, ...]) -> None:
-        """Add windows, in place.
-
-        Args:
-            seen: what the site showed in each window.
-            parity_B: 0 for windows of even number, 1 for odd.
-            window_tokens: tokens that each window counts.
-            ranks: the k at which hits are counted, ascending.
-        """
-        share = RELEASED_FFN_SHARE if seen.active_BLN is not None else RELEASED_ATTENTION_SHARE
-        bins_BLN = bin_position(seen.importance_BLN).astype(np.int64)
-        every_neuron = np.arange(bins_BLN[0].size)
-        for row, parity in enumerate(parity_B):
-            importance_LN = seen.importance_BLN[row].astype(np.float64)
-            self.windows[parity] += 1
-            self.tokens[parity] += window_tokens
-            self.total[parity] += importance_LN
-            self.squares[parity] += np.square(importance_LN)
-            self.histogram[parity].reshape(NUM_BINS, -1)[bins_BLN[row].reshape(-1), every_neuron] += 1
-            strongest = np.argpartition(-importance_LN, ranks[-1] - 1, axis=None)[: ranks[-1]]
-            strongest = strongest[np.argsort(-importance_LN.reshape(-1)[strongest], kind="stable")]
-            for hits_LN, rank in zip(self.hits[parity], ranks, strict=True):
-                hits_LN.reshape(-1)[strongest[:rank]] += 1
-            self.released[parity] += _strongest(seen.released_BLR[row], share)
-            if seen.active_BLN is not None:
-                self.active[parity] += seen.active_BLN[row]
-
     def __add__(self, other: SiteStatistics) -> SiteStatistics:
         return SiteStatistics(**{name: value + getattr(other, name) for name, value in vars(self).items()})
 
@@ -169,12 +129,6 @@ class SiteStatistics:
         histogram_HLN = self.histogram.sum(0)
         windows_LN = histogram_HLN[lower + 1 :].sum(0) + (lower + 1 - position) * histogram_HLN[lower]
         return windows_LN / max(1, self.num_windows)
-
-
-def _strongest(score_LR: NDArray[np.floating], share: float) -> NDArray[np.bool_]:
-    """Return the mask of the strongest share of each layer."""
-    least = score_LR.shape[1] - max(1, round(share * score_LR.shape[1]))
-    return score_LR >= np.partition(score_LR, least, axis=1)[:, least, None]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,10 +17,10 @@ from sea_ray.training.checkpoint import Checkpoint
 
 
 def measure_shard(context: StageContext) -> Mapping[str, Any]:
-    """Write the statistics of this shard's windows: every num_shards-th pair (even, odd) of each language."""
+    """Write the statistics of this shard's windows, an equal part of each language's, measured on the worker's device."""
     config: DetectionConfig = context.config
     corpus = load_corpus(context)
-    model = Checkpoint.load(context.parents["base"]).load_model()
+    model = Checkpoint.load(context.parents["base"]).load_for(context.worker.device)
     first = config.windows_per_language * context.shard // context.num_shards
     last = config.windows_per_language * (context.shard + 1) // context.num_shards
     windows = {code: cut_windows(corpus.tokens(code, "train"), corpus.eos_id, config, code)[first:last]

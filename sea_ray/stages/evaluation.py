@@ -24,10 +24,10 @@ from sea_ray.training.checkpoint import Checkpoint
 
 
 def make_generator(context: StageContext, checkpoint: Checkpoint) -> Generator:
-    """Return the model behind its endpoint if the stage has one, else in this process."""
+    """Return the model behind its endpoint if the stage has one, else in this process, on the worker's device."""
     tokenizer = checkpoint.load_tokenizer()
     if context.endpoint is None:
-        return LocalGenerator(checkpoint.load_model(), tokenizer)
+        return LocalGenerator(checkpoint.load_for(context.worker.device), tokenizer)
     return HttpGenerator(context.endpoint["url"], context.endpoint["api_key"], context.endpoint["model"], tokenizer,
                          max_tokens=checkpoint.max_tokens)
 

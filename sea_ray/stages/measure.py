@@ -21,7 +21,7 @@ from sea_ray.training.engine import Worker
 
 def validation_bits(model: PreTrainedModel, corpus: TokenizedCorpus, worker: Worker) -> dict[str, float]:
     """Return language -> bits per byte of the validation text; every rank gets all of them."""
-    return _shared_out(corpus.languages, worker, lambda code: _bits(model, corpus, code))
+    return _shared_out(model, corpus.languages, worker, lambda code: _bits(model, corpus, code))
 
 
 def text_bits(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, documents: Documents, worker: Worker
@@ -34,7 +34,7 @@ def text_bits(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, docume
         tokens = np.fromiter(chain.from_iterable(encode_texts(texts, tokenizer, eos_id)), np.uint32)
         return bits_per_byte(model, tokens, sum(len(text.encode()) for text in texts), eos_id)
 
-    return _shared_out(documents.languages, worker, measure)
+    return _shared_out(model, documents.languages, worker, measure)
 
 
 def alone_bits(model: PreTrainedModel, packs: Sequence[LanguagePack], corpus: TokenizedCorpus, worker: Worker
@@ -46,15 +46,17 @@ def alone_bits(model: PreTrainedModel, packs: Sequence[LanguagePack], corpus: To
         with pack_of[code].applied(model):
             return _bits(model, corpus, code)
 
-    return _shared_out(tuple(pack_of), worker, measure)
+    return _shared_out(model, tuple(pack_of), worker, measure)
 
 
 def _bits(model: PreTrainedModel, corpus: TokenizedCorpus, code: str) -> float:
     return bits_per_byte(model, corpus.tokens(code, "validation"), corpus.num_bytes(code, "validation"), corpus.eos_id)
 
 
-def _shared_out(codes: Sequence[str], worker: Worker, measure: Callable[[str], float]) -> dict[str, float]:
-    """Return code -> measurement, the codes shared out over the ranks."""
+def _shared_out(model: PreTrainedModel, codes: Sequence[str], worker: Worker, measure: Callable[[str], float]
+                ) -> dict[str, float]:
+    """Return code -> measurement, the codes shared out over the ranks; the model is moved to their devices."""
+    model.to(worker.device)
     values_L = torch.zeros(len(codes), dtype=torch.float64, device=worker.device)
     for place in range(worker.rank, len(codes), worker.world_size):
         values_L[place] = measure(codes[place])

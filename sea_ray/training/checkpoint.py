@@ -84,6 +84,21 @@ class Checkpoint:
             self.folder, dtype=getattr(torch, dtype), use_safetensors=True, trust_remote_code=False,
             local_files_only=True, attn_implementation="sdpa")
 
+    def load_for(self, device: torch.device) -> PreTrainedModel:
+        """Return the model on a device, to be asked and not trained.
+
+        In float32, in which a 7B takes 30 GB, so that figures do not depend on the device beyond rounding. Only a checkpoint
+        whose stored values are all bfloat16 stays so on an accelerator, half as large; its products are then rounded to 8 bits.
+        """
+        return self.load_model("bfloat16" if device.type != "cpu" and self._is_bfloat16() else "float32").to(device)
+
+    def _is_bfloat16(self) -> bool:
+        types = set()
+        for file in self.folder.glob("*.safetensors"):
+            with safe_open(file, framework="pt") as tensors:
+                types |= {tensors.get_slice(name).get_dtype() for name in tensors.keys()}  # noqa: SIM118
+        return types == {"BF16"}
+
     def load_tokenizer(self) -> PreTrainedTokenizerBase:
         """Return the tokenizer that belongs to the model."""
         return AutoTokenizer.from_pretrained(self.folder, trust_remote_code=False, local_files_only=True)

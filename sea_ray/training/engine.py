@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from sea_ray.errors import SeaRayError
 from sea_ray.training.compact import PREFIX
 from sea_ray.training.config import ExecutionConfig, TrainConfig
 from sea_ray.training.footprint import held_bytes
@@ -93,11 +94,33 @@ class Worker(Protocol):
     def broadcast(self, value: T) -> T:
         """Return rank 0's value on each rank."""
 
+    def gather(self, value: T) -> list[T]:
+        """Return every rank's value, in the order of the ranks, on each; a rank may wait for the others for hours, but for the
+        first call, which all make at about the same time."""
+
     def barrier(self) -> None:
         """Wait for all ranks."""
 
     def describe(self) -> dict[str, Any]:
         """Return the kind and number of workers and the versions, for the record."""
+
+
+@contextlib.contextmanager
+def together(worker: Worker) -> Iterator[None]:
+    """Let each rank work by itself inside the block and wait for the others at its end; called by every rank alike.
+
+    What a rank refuses on purpose, or that it has heard of a preemption, all ranks raise at the end, the lowest rank's if there
+    are several; so none waits for one that has left. Any other failure is raised at once where it happens.
+    """
+    own: Exception | None = None
+    try:
+        yield
+    except (SeaRayError, PreemptedError) as error:
+        own = error
+    outcomes, own = worker.gather(own), None  # its traceback holds what this rank worked on, such as a model
+    for outcome in outcomes:
+        if outcome is not None:
+            raise outcome
 
 
 def execution_for(model: nn.Module, execution: ExecutionConfig) -> ExecutionConfig:
@@ -224,8 +247,10 @@ class SoloWorker:
     world_size = 1
     preempted = False
 
-    def __init__(self, device: Literal["auto", "cpu", "cuda"] = "auto", execution: ExecutionConfig | None = None) -> None:
-        """Args: device: "auto" takes a GPU if there is one; execution: how often states are saved, and how steps are computed."""
+    def __init__(self, device: str = "auto", execution: ExecutionConfig | None = None) -> None:
+        """Args: device: torch's name of it, "auto" takes a GPU if there is one; execution: how often states are saved, and how
+        steps are computed.
+        """
         self.device = choose_device(device)
         self.execution = execution or ExecutionConfig()
 
@@ -241,6 +266,10 @@ class SoloWorker:
         """Return the value."""
         return value
 
+    def gather(self, value: T) -> list[T]:
+        """Return the value, the only one."""
+        return [value]
+
     def barrier(self) -> None:
         """Go on."""
 
@@ -249,8 +278,8 @@ class SoloWorker:
         return {"workers": 1, "device": str(self.device), "torch": torch.__version__}
 
 
-def choose_device(device: Literal["auto", "cpu", "cuda"]) -> torch.device:
-    """Return the torch device that a config asks for."""
+def choose_device(device: str) -> torch.device:
+    """Return the torch device of a name, or for "auto" a GPU if there is one."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(device)

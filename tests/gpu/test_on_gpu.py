@@ -16,15 +16,20 @@ from transformers.models.qwen2 import modeling_qwen2
 
 from benchmarks.arms import spread_neurons
 from sea_ray.artifacts import StageKey, Store
+from sea_ray.errors import DataError
+from sea_ray.evaluation.local import LocalGenerator
+from sea_ray.execution import SoloPlatform, run_stage
 from sea_ray.neurons.config import DetectionConfig, SelectionConfig
 from sea_ray.neurons.detection import collect_importance
 from sea_ray.neurons.selection import select_neurons
 from sea_ray.neurons.sites import describe
+from sea_ray.neurons.statistics import ImportanceStats
 from sea_ray.neurons.untouched import tensor_digests
-from sea_ray.neurons.windows import Windows
+from sea_ray.neurons.windows import Windows, cut_windows
 from sea_ray.serving.engine import TextEngine
 from sea_ray.serving.exchange import Request
 from sea_ray.tracking import NullTracker
+from sea_ray.training.checkpoint import Checkpoint
 from sea_ray.training.config import ExecutionConfig, ModelConfig, TrainConfig
 from sea_ray.training.engine import SoloWorker, precision
 from sea_ray.training.kernels import prepared
@@ -175,6 +180,74 @@ def test_detection_selects_the_neurons_that_the_cpu_selects(model):
         assert neurons.count > 10
         assert jaccard(neurons, found[code]) >= 0.95
     selected(copy.deepcopy(model).to(CUDA, torch.bfloat16))  # runs; another precision may rank otherwise
+
+
+@pytest.mark.parametrize("query_key", ["first_order", "exact"])
+def test_statistics_are_those_of_the_cpu(model, query_key):
+    """In windows of several documents, with tokens that do not count and padding; gates and ranks may differ by rounding."""
+    text = np.random.default_rng(3).integers(1, VOCAB, 1200)
+    text[np.random.default_rng(4).choice(1200, 60, replace=False)] = EOS
+    config = DetectionConfig(window_tokens=96, windows_per_language=11, query_key=query_key)
+    windows = {"th": cut_windows(text, EOS, config, "th")}
+    slow, fast = (collect_importance(copy.deepcopy(model).to(device), windows, config, NullTracker(), batch_windows=4)
+                  for device in (CPU, CUDA))
+    assert fast.sites == slow.sites == ("ffn", "v", "q", "k")
+    for key, part in slow.parts.items():
+        found = vars(fast[key])
+        np.testing.assert_array_equal(found["windows"], part.windows)
+        np.testing.assert_array_equal(found["tokens"], part.tokens)
+        for name in ("total", "squares"):
+            np.testing.assert_allclose(found[name], getattr(part, name), rtol=2e-3, err_msg=f"{key} {name}")
+        for name in ("histogram", "hits", "released", "active"):
+            counts, own = getattr(part, name), found[name]
+            assert own.dtype == counts.dtype
+            assert np.abs(own - counts).sum() <= 0.01 * counts.sum(), f"{key} {name}"
+        assert found["histogram"].sum() == part.histogram.sum()
+        assert found["hits"].sum() == part.hits.sum()
+
+
+def test_an_importance_that_is_not_finite_is_named_and_the_gpu_goes_on(model):
+    config, ids = DetectionConfig(window_tokens=96), np.random.default_rng(5).integers(1, VOCAB, (6, 96))
+    ids[ids == 7], ids[4, 3] = 8, 7
+    broken = copy.deepcopy(model).to(CUDA)
+    with torch.no_grad():
+        broken.model.embed_tokens.weight[7] = torch.nan
+    with pytest.raises(DataError, match=r"layer 0 \(.*\) in window 14 of 'th'"):
+        collect_importance(broken, {"th": Windows.whole(ids, 10)}, config, NullTracker(), batch_windows=2)
+    collect_importance(model.to(CUDA), {"th": Windows.whole(ids)}, config, NullTracker())
+
+
+def test_a_stored_model_is_asked_as_on_the_cpu(model, tokenizer, tmp_path):
+    checkpoint = Checkpoint.save(tmp_path, model, tokenizer)
+    texts, prompts = ["Budi tinggal di Jakarta.", "Jakarta " * 60], ["Budi", "Jakarta tinggal", "di"]
+    slow, fast = (LocalGenerator(checkpoint.load_for(device), tokenizer) for device in (CPU, CUDA))
+    assert fast.rolling_loglikelihoods(texts) == pytest.approx(slow.rolling_loglikelihoods(texts), rel=1e-4)
+    assert fast.complete(prompts, 12) == slow.complete(prompts, 12)
+
+
+def test_stages_of_detection_and_evaluation_make_what_they_make_on_the_cpu(miniature, tmp_path):
+    """Needs what the stages need; the others of this file cover their rooms."""
+    pytest.importorskip("sea_ray.stages.detection")
+    pytest.importorskip("sea_ray.stages.evaluation")
+    plan, compose = pytest.importorskip("sea_ray.plan"), pytest.importorskip("sea_ray.launch.compose")
+    config = compose.compose_experiment([*miniature, "evaluation.tasks=[text,exam,arithmetic]", "cluster.training.device=cuda"])
+    first = SoloPlatform(Store(str(tmp_path / "parents")))
+    corpus = first.run(plan.corpus(config))
+    base = first.run(plan.base(config, corpus))
+    made = []
+    for device in (CPU, CUDA):
+        store, worker = Store(str(tmp_path / device.type)), SoloWorker(device.type)
+        stages = plan.detection(config, base, corpus), plan.evaluation(config, "base", base, corpus, chat=False)
+        made.append([run_stage(stage, store, worker, NullTracker()) for stage in stages])
+    (slow, slow_figures), (fast, fast_figures) = made
+    assert fast.fingerprint == slow.fingerprint
+    assert fast.record["execution"]["device"] == CUDA.type
+    parts = [ImportanceStats.load(artifact.folder).parts for artifact in (slow, fast)]
+    for key, part in parts[0].items():
+        np.testing.assert_allclose(parts[1][key].total, part.total, rtol=2e-3, err_msg=str(key))
+    assert fast_figures.facts.keys() == slow_figures.facts.keys()
+    bits = "text/bits_per_byte"
+    assert fast_figures.facts[bits] == pytest.approx(slow_figures.facts[bits], rel=1e-3)
 
 
 class Leaving(SoloWorker):

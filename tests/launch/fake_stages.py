@@ -24,11 +24,11 @@ def stage(function, store: Store, place="group", **config) -> Stage:
     return Stage(kind="fake", name=name, function=f"fake_stages:{function}", config=config, place=place)
 
 
-def map_stage(store: Store, num_shards: int, **config) -> Stage:
+def map_stage(store: Store, num_shards: int, place="task", **config) -> Stage:
     """Return a map over shards with its reduce."""
     config = {"diary": str(store.root / "diary.jsonl"), **config}
     return Stage(kind="fake", name="shards", function="fake_stages:count_shard", combine="fake_stages:add_shards",
-                 num_shards=num_shards, config=config)
+                 num_shards=num_shards, config=config, place=place)
 
 
 class Listed:

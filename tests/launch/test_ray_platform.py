@@ -180,6 +180,48 @@ def test_a_map_that_broke_off_computes_only_the_shards_that_are_missing(platform
     assert not any(store.find(shard.key) for shard in stage.shards()), "the whole is kept, its shards are not"
 
 
+def shards_of(store, number):
+    return [entry for entry in fake_stages.diary(store) if entry["what"] == "shard" and entry["number"] == number]
+
+
+def test_a_map_in_the_group_is_shared_out_over_its_ranks_and_makes_what_tasks_make(platform, store, tracker):
+    before = within(90, platform.run, fake_stages.stage("add", store, number=401)).facts["pid"]
+    stage = fake_stages.map_stage(store, 4, "group", number=400)
+    made = within(60, platform.run, stage)
+    assert made.fingerprint == dataclasses.replace(stage, place="task").key.fingerprint
+    by_tasks = within(60, platform.run, fake_stages.map_stage(store, 4, number=400, arm="tasks"))
+    assert made.facts == by_tasks.facts == {"total": 80200}
+    assert {file.name for file in made.folder.iterdir()} == {file.name for file in by_tasks.folder.iterdir()}
+    assert made.record["execution"] | {"workers": 2, "num_shards": 4} == made.record["execution"]
+    pids = {entry["shard"]: entry["pid"] for entry in shards_of(store, 400)[:4]}
+    assert before == pids[0] == pids[2] != pids[1] == pids[3]
+    assert {step for run, step, _ in tracker.events if run == "shards" and step is not None} >= {0, 1, 2, 3}
+
+
+def test_what_one_rank_refuses_of_its_shards_reaches_the_driver_and_leaves_the_group_and_the_other_shards(platform, store):
+    before = within(90, platform.run, fake_stages.stage("add", store, number=411))
+    stage = fake_stages.map_stage(store, 4, "group", number=410, refuses_once=1)
+    store.root.joinpath("refused").unlink(missing_ok=True)
+    with pytest.raises(DataError, match=r"th\.txt:3"):
+        within(60, platform.run, stage)
+    assert [shard.shard for shard in stage.shards() if store.find(shard.key)] == [0, 2]
+    assert within(60, platform.run, stage).facts["total"] == 84255
+    assert sorted(entry["shard"] for entry in shards_of(store, 410)) == [0, 1, 1, 2, 3]
+    assert within(30, platform.run, fake_stages.stage("add", store, number=412)).facts["pid"] == before.facts["pid"]
+
+
+def test_a_map_whose_group_was_lost_computes_only_the_shards_that_are_missing(platform, store):
+    store.root.joinpath("died").unlink(missing_ok=True)
+    stage = fake_stages.map_stage(store, 4, "group", number=420, dies=3)
+    with pytest.raises(MachineError):
+        within(90, platform.run, stage)
+    finished = [shard.shard for shard in stage.shards() if store.find(shard.key)]
+    assert 1 in finished
+    before = len(shards_of(store, 420))
+    assert within(90, platform.run, stage).facts["total"] == 88410
+    assert sorted([*finished, *(entry["shard"] for entry in shards_of(store, 420)[before:])]) == [0, 1, 2, 3]
+
+
 def test_a_map_that_another_run_finished_is_not_joined_again(platform, store):
     stage = fake_stages.map_stage(store, 2, number=300)
     made = within(60, platform.run, stage)

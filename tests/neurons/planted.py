@@ -1,9 +1,11 @@
 """Statistics of importances that a test knows, without a model."""
 
 import numpy as np
+import torch
 
 from sea_ray.neurons.sites import Architecture
-from sea_ray.neurons.statistics import ImportanceStats, Observation, SiteStatistics
+from sea_ray.neurons.statistics import ImportanceStats, SiteStatistics
+from sea_ray.neurons.sums import Observation, SiteSums
 
 LANGUAGES = ("en", "id", "ms", "th")
 
@@ -22,13 +24,14 @@ def stats_of(importance, active=None, window_tokens=8, ranks=(5,)):
     """Return statistics of given windows of ffn: language -> Imp [W, L, N]."""
     parts = {}
     for language, values in importance.items():
-        part = SiteStatistics.zeros(*values.shape[1:], len(ranks), gated=True, num_released=values.shape[2])
+        nothing = SiteStatistics.zeros(*values.shape[1:], len(ranks), gated=True, num_released=values.shape[2])
+        sums = SiteSums(nothing, ranks, torch.device("cpu"))
         opened = np.zeros(values.shape, np.int64)
         if active is not None:
             opened += active[language]
-        seen = Observation(importance_BLN=values, released_BLR=values, active_BLN=opened)
-        part.add(seen, np.arange(len(values)) % 2, window_tokens, ranks)
-        parts[language, "ffn"] = part
+        seen = Observation(*map(torch.from_numpy, (values, values, opened)))
+        sums.add(seen, torch.arange(len(values)) % 2, window_tokens)
+        parts[language, "ffn"] = sums.statistics()
     return ImportanceStats(window_tokens=window_tokens, ranks={"ffn": ranks}, parts=parts)
 
 

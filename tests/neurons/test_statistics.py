@@ -3,11 +3,13 @@ from operator import add
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sea_ray.errors import DataError
-from sea_ray.neurons.statistics import ImportanceStats, Observation, SiteStatistics
+from sea_ray.neurons.statistics import ImportanceStats, SiteStatistics
+from sea_ray.neurons.sums import Observation, SiteSums
 
 NUM_LAYERS, NUM_NEURONS, NUM_RELEASED = 2, 5, 10
 RANKS = (1, 3)
@@ -17,14 +19,13 @@ def shard(seed, windows, first, site="v", language="th"):
     """Return statistics of some windows of random importance; the first has this number."""
     generator = np.random.default_rng(seed)
     gated = site == "ffn"
-    part = SiteStatistics.zeros(NUM_LAYERS, NUM_NEURONS, len(RANKS), gated, num_released=NUM_RELEASED)
+    nothing = SiteStatistics.zeros(NUM_LAYERS, NUM_NEURONS, len(RANKS), gated, num_released=NUM_RELEASED)
+    sums = SiteSums(nothing, RANKS, torch.device("cpu"))
     shape = (windows, NUM_LAYERS, NUM_NEURONS)
-    seen = Observation(
-        importance_BLN=generator.gamma(0.3, 10, shape), released_BLR=generator.gamma(1, 1, (*shape[:2], NUM_RELEASED)),
-        active_BLN=generator.integers(0, 9, shape) if gated else None)
-    if windows:
-        part.add(seen, (first + np.arange(windows)) % 2, 8, RANKS)
-    return ImportanceStats(window_tokens=8, ranks={site: RANKS}, parts={(language, site): part})
+    seen = Observation(*map(torch.from_numpy, (
+        generator.gamma(0.3, 10, shape), generator.gamma(1, 1, (*shape[:2], NUM_RELEASED)), generator.integers(0, 9, shape))))
+    sums.add(seen if gated else seen._replace(active_BLN=None), (first + torch.arange(windows)) % 2, 8)
+    return ImportanceStats(window_tokens=8, ranks={site: RANKS}, parts={(language, site): sums.statistics()})
 
 
 def assert_same(found, expected):

@@ -28,6 +28,15 @@ def test_what_is_saved_loads_with_equal_bytes_here_and_in_transformers(tmp_path,
     assert checkpoint.load_tokenizer().eos_token == "w0"
 
 
+def test_a_checkpoint_is_asked_in_float32_but_on_an_accelerator_if_it_is_stored_in_bfloat16(tmp_path, model, tokenizer):
+    wide = Checkpoint.save(tmp_path / "wide", model, tokenizer)
+    narrow = Checkpoint.save(tmp_path / "narrow", model.to(torch.bfloat16), tokenizer)
+    accelerator = torch.device("meta")
+    assert {wide.load_for(device).dtype for device in (torch.device("cpu"), accelerator)} == {torch.float32}
+    assert narrow.load_for(torch.device("cpu")).dtype == torch.float32
+    assert (narrow.load_for(accelerator).dtype, narrow.load_for(accelerator).device) == (torch.bfloat16, accelerator)
+
+
 def test_one_changed_value_changes_one_digest(model):
     before = tensor_digests(model)
     with torch.no_grad():
