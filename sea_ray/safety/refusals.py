@@ -1,13 +1,13 @@
 """Does an answer refuse? Told by a small classifier that has read replies in all twelve languages.
 
 Keywords, in the manner of SeaRefuse (arXiv 2504.13816, appendix F), miss what is worded otherwise and take "many people don't
-know that" for a refusal. So what is kept is not phrases but replies that refuse and replies that answer (wordings/CODE.yaml, and those of other hands); two
-linear support vector machines over their character n-grams learn the difference, and the mean of both decides. One reads the
-n-grams as they come. For the other each n-gram weighs as much as it speaks for one side or the other (its log-count ratio, as in
-Wang and Manning, "Baselines and bigrams", ACL 2012), so that it lets long answers alone whose n-grams speak for neither; what it
-takes for refusals in short answers, for a rare word, the first one mends. They do not ask for the language: a Malay question that
-is refused in Indonesian is refused, and that the answer is in the wrong language is another figure. Refusals of the unknown and
-of the harmful are not told apart.
+know that" for a refusal. So what is kept is not phrases but replies that refuse and replies that answer, by several hands
+(wordings/); two linear support vector machines over their character n-grams learn the difference, and the mean of both decides.
+One reads the n-grams as they come. For the other each n-gram weighs as much as it speaks for one side or the other (its log-
+count ratio, as in Wang and Manning, "Baselines and bigrams", ACL 2012), so that it lets long answers alone whose n-grams speak
+for neither; what it takes for refusals in short answers, for a rare word, the first one mends. They do not ask for the
+language: a Malay question that is refused in Indonesian is refused, and that the answer is in the wrong language is another
+figure. Refusals of the unknown and of the harmful are not told apart.
 """
 
 from __future__ import annotations
