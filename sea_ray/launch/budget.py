@@ -6,7 +6,8 @@ import threading
 import time
 from collections.abc import Callable
 
-from sea_ray.config import BudgetConfig
+from sea_ray.config import BudgetConfig, ClusterConfig
+from sea_ray.launch.prices import usd_per_machine_hour
 
 POLL_S = 2.0
 """Between two looks at clock and nodes."""
@@ -55,3 +56,11 @@ class Meter:
                 return
             if self._over.wait(POLL_S):
                 return
+
+
+def machine_price(cluster: ClusterConfig, budget: BudgetConfig) -> float | None:
+    """Return what a machine that trains costs an hour: as the budget says, or the most that the table does; None: not known."""
+    if budget.usd_per_machine_hour is not None:
+        return budget.usd_per_machine_hour
+    price = usd_per_machine_hour(cluster)
+    return price[1] if price else None

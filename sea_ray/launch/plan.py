@@ -11,11 +11,12 @@ from sea_ray.artifacts import Store
 from sea_ray.config import ExperimentConfig
 from sea_ray.errors import ConfigError
 from sea_ray.launch.accelerators import TextRates, load_accelerators
+from sea_ray.launch.budget import machine_price
 from sea_ray.launch.compose import compose_experiment
 from sea_ray.launch.console import agreed, is_terminal
 from sea_ray.launch.durations import Pace
 from sea_ray.launch.foresight import model_shape
-from sea_ray.launch.outlook import can_time, foretell, hours, summary, text_bytes, usd
+from sea_ray.launch.outlook import Outlook, can_time, foretell, hours, summary, text_bytes, usd
 from sea_ray.launch.prices import Machine, cheapest_processors, usd_per_hour
 from sea_ray.launch.room import Forecast, excess, gigabytes, parts, room_of
 from sea_ray.training.estimate import activation_bytes, micro_batches, step_work
@@ -109,6 +110,48 @@ def agree_to_price(config: ExperimentConfig, store: Store, console: Console, *, 
         raise ConfigError("", f"cluster.provider={config.cluster.provider} is paid by the hour and there is no terminal to ask: "
                               "say --yes")
     return agreed("go on?", console, yes=yes)
+
+
+def check_budget(config: ExperimentConfig, store: Store) -> None:
+    """Refuse a budget that cannot be watched, or that by the plan ends before one trial of a sweep has finished.
+
+    Args:
+        config: the experiment.
+        store: says what is finished.
+
+    Raises:
+        ConfigError: with what would do.
+    """
+    budget, price = config.budget, machine_price(config.cluster, config.budget)
+    if budget.max_usd is not None and not price and not budget.usd_per_hour_besides:
+        raise ConfigError("budget.max_usd", f"{budget.max_usd:g}, but no price is known: set budget.usd_per_machine_hour, or "
+                                            "cluster.provider to one of conf/prices.yaml")
+    if budget.max_hours is None and budget.max_usd is None:
+        return
+    needed = until_a_trial(foretell(config, store, measure=False))
+    if needed is None:
+        return
+    if budget.max_hours is not None and needed > budget.max_hours * 3600:
+        raise ConfigError("budget.max_hours", f"{budget.max_hours:g} h end before one trial of a sweep has finished, by the plan "
+                                              f"after {hours(needed)}: allow more")
+    whole = usd_per_hour(config.cluster) if budget.usd_per_machine_hour is None else None
+    spent = needed / 3600 * (budget.usd_per_hour_besides + (whole[1] if whole else price or 0))
+    if budget.max_usd is not None and spent > budget.max_usd:
+        raise ConfigError("budget.max_usd", f"{budget.max_usd:g} USD are spent before one trial of a sweep has finished, by the "
+                                            f"plan {usd((spent, spent))} in {hours(needed)}: allow more")
+
+
+def until_a_trial(outlook: Outlook) -> float | None:
+    """Return the seconds until the first unfinished trial of a sweep will have finished; None: none is left, or not known."""
+    names = {name for sweep in outlook.foresight.sweeps for name in sweep.stages}
+    total = outlook.start_s
+    for each in outlook.to_do:
+        if each.seconds is None:
+            return None
+        total += each.seconds
+        if each.stage.name in names:
+            return total
+    return None
 
 
 def _describe(forecast: Forecast, pace: Pace) -> Iterator[str]:

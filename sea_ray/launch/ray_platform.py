@@ -19,10 +19,10 @@ from sea_ray.artifacts import Artifact, Store
 from sea_ray.config import BudgetConfig, ClusterConfig
 from sea_ray.errors import BudgetError, MachineError, SeaRayError
 from sea_ray.execution import Endpoint, Search, Stage, Trial
-from sea_ray.launch.budget import Meter
+from sea_ray.launch.budget import Meter, machine_price
 from sea_ray.launch.capacity import check_capacity
 from sea_ray.launch.machine import cluster_address
-from sea_ray.launch.run_queue import open_queue
+from sea_ray.launch.run_queue import IDLE_S, open_queue
 from sea_ray.launch.sweep import run_in_group, run_sweep
 from sea_ray.launch.tasks import run_as_tasks
 from sea_ray.launch.worker_group import WorkerGroup
@@ -123,7 +123,7 @@ class RayPlatform:
         budget, machines = self._budget, 0
         with contextlib.suppress(ray.exceptions.RayError):
             machines = sum(node["Alive"] and node["Resources"].get("CPU", 0) > 0 for node in ray.nodes())
-        return budget.usd_per_hour_besides + machines * (budget.usd_per_machine_hour or 0)
+        return budget.usd_per_hour_besides + machines * (machine_price(self.config, budget) or 0)
 
     def _halt(self, reason: str) -> None:
         """Save and end what trains, and let nothing more begin."""
@@ -220,10 +220,19 @@ class RayPlatform:
 
     @contextlib.contextmanager
     def serving(self, checkpoint: Artifact, config: Any) -> Iterator[Endpoint]:
-        """Serve a checkpoint with Ray Serve on loopback while the context is open."""
+        """Serve a checkpoint with Ray Serve on loopback while the context is open.
+
+        Worker groups hold their accelerators as long as they are there, so a replica on one waits for ever beside them: they go
+        home before, and come again with the next training.
+        """
         from sea_ray.launch.serve import deployed
 
         self._start()
+        if config.gpus_per_replica:
+            ray.get(self._queue.rest.remote(True))
+            for group in self._groups:
+                group.join(timeout_s=IDLE_S + 60)
+            ray.get(self._queue.rest.remote(False))
         with deployed(self.store, checkpoint, config) as endpoint:
             yield endpoint
 

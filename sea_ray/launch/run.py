@@ -16,7 +16,7 @@ from sea_ray.launch.console import ConsoleTracker
 from sea_ray.launch.ending import Notice, ending, public_config, public_overrides
 from sea_ray.launch.machine import MemoryMeter, check_room, cluster_address, machine, versions
 from sea_ray.launch.narrator import Narrator
-from sea_ray.launch.plan import agree_to_price
+from sea_ray.launch.plan import agree_to_price, check_budget
 from sea_ray.launch.room import check_plan
 from sea_ray.launch.wandb_tracker import WandbTracker, resolve_mode
 from sea_ray.pipeline import Experiment, run_experiment
@@ -37,6 +37,7 @@ def run(overrides: Sequence[str], console: Console, *, yes: bool = False) -> int
         SeaRayError: what was refused, before or while running.
     """
     config = compose_experiment(overrides)
+    check_budget(config, Store(config.store.url))
     if not agree_to_price(config, Store(config.store.url), console, yes=yes):
         console.print("nothing was started")
         return 0

@@ -51,6 +51,7 @@ class RunQueue:
         self._news = asyncio.Condition()
         self._ending: dict[str, bytes] = {}
         self._halted: bytes | None = None
+        self._resting = False
         self._closed: str | None = None
 
     async def submit(self, stage: Stage) -> bytes | None:
@@ -85,7 +86,7 @@ class RunQueue:
             number: of the group.
             num_workers: it has now.
         """
-        if self._closed is not None:
+        if self._closed is not None or self._resting:
             return "stop"
         group = self._groups[number]
         grew, group.num_workers = num_workers > group.num_workers, num_workers
@@ -159,8 +160,14 @@ class RunQueue:
         async with self._news:
             self._news.notify_all()
 
+    async def rest(self, resting: bool) -> None:
+        """Send the groups home when they next ask, without an end of what waits; they may come again when the rest is over."""
+        self._resting = resting
+
     async def leave(self, number: int, reason: str) -> None:
         """Record that a group has ended for good: its stage ends with `reason`, and with the last group all that waits."""
+        if self._resting and not self._groups[number].running:
+            return
         group = self._groups.pop(number)
         if group.running:
             await self.finished(group.running, pickle.dumps(RuntimeError(reason)))

@@ -142,12 +142,14 @@ class WorkerGroup:
         """
         self._number, self._arguments = number, (queue_name, store_url, config, scratch)
         self._thread: threading.Thread | None = None
+        self._starts = 0
         self._lock = threading.Lock()
 
     def start(self) -> None:
         """Start the group once; returns at once, the processes come up in the background."""
         with self._lock:
             if self._thread is None:
+                self._starts += 1
                 self._thread = threading.Thread(target=self._fit, daemon=True, name="worker-group")
                 self._thread.start()
 
@@ -169,7 +171,7 @@ class WorkerGroup:
                     num_workers=(execution.min_workers, execution.num_workers) if execution.min_workers
                     else execution.num_workers, use_gpu=execution.device == "cuda",
                     resources_per_worker={"CPU": config.cpus_per_worker}),
-                run_config=RunConfig(name=f"group-{self._number}-{queue_name}", storage_path=scratch,
+                run_config=RunConfig(name=f"group-{self._number}-{self._starts}-{queue_name}", storage_path=scratch,
                                      failure_config=FailureConfig(max_failures=config.max_group_restarts)),
             ).fit()
         except Exception as error:  # reported to every waiting stage, which raises it in the foreground
@@ -177,10 +179,12 @@ class WorkerGroup:
         if ray.is_initialized():
             ray.get(queue.leave.remote(self._number, reason))
 
-    def join(self) -> None:
-        """Wait for a group whose ranks were sent home, 20 s at most."""
+    def join(self, timeout_s: float = 20.0) -> None:
+        """Wait for a group whose ranks were sent home; after that it can be started again."""
         if self._thread is not None:
-            self._thread.join(timeout=20)
+            self._thread.join(timeout=timeout_s)
+            if not self._thread.is_alive():
+                self._thread = None
 
 
 def raise_outcome(outcome: bytes | None) -> None:

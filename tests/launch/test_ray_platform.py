@@ -1,5 +1,6 @@
 """One real Ray: a worker group that lives through many stages, tasks that survive lost workers, sweeps, figures."""
 
+import contextlib
 import dataclasses
 import os
 import threading
@@ -12,14 +13,15 @@ import ray
 
 from sea_ray import plan
 from sea_ray.artifacts import RECORD, Store
-from sea_ray.config import BudgetConfig, ClusterConfig
-from sea_ray.errors import BudgetError, DataError, MachineError
+from sea_ray.config import ClusterConfig
+from sea_ray.errors import DataError, MachineError
 from sea_ray.execution import SoloPlatform, Stage, run_stage
 from sea_ray.launch.compose import compose_experiment
 from sea_ray.launch.ray_platform import RayPlatform
 from sea_ray.launch.tasks import _compute
 from sea_ray.launch.trial_book import TrialBook
 from sea_ray.objective import RungsConfig
+from sea_ray.serving.config import ServingConfig
 from sea_ray.tracking import NullTracker
 from sea_ray.training.config import ExecutionConfig
 from sea_ray.training.engine import SoloWorker
@@ -314,32 +316,22 @@ def test_a_trial_that_is_behind_is_pruned_and_whoever_runs_it_again_goes_on_from
     assert steps_of(store, RATES[1]) == list(range(16)), "no step is trained twice"
 
 
-def test_at_the_end_of_the_budget_what_trains_is_saved_and_the_rest_does_not_begin(store, monkeypatch):
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
-    rates = (5e-3, 6e-3, 7e-3)
-    trials = [({"rate": rate}, fake_stages.stage("learn", store, steps=steps, seconds=0.2, rate=rate))
-              for rate, steps in zip(rates, (4, 400, 400), strict=True)]
-    one_by_one = dataclasses.replace(CLUSTER, max_concurrent_trials=1)
-    with RayPlatform.open(store, NullTracker(), one_by_one, budget=BudgetConfig(max_hours=9.0)) as limited:
-        began = time.monotonic()
-        limited.meter._usd_per_hour = lambda: 0.0
+def test_a_replica_on_an_accelerator_gets_those_of_the_groups_which_come_again(platform, store, monkeypatch):
+    """No accelerator is here: what is shown is that the group is gone while a checkpoint is served, and trains again after."""
+    alive = []
 
-        def reached():
-            """The first trial has finished and the second has begun: any clock may say when, so none is asked."""
-            return "budget.max_usd=1 is reached" if len(steps_of(store, rates[1])) > 3 else None
+    @contextlib.contextmanager
+    def deployed(*arguments):
+        alive.append(platform._groups[0]._thread)
+        yield "endpoint"
 
-        limited.meter.reached = reached
-        done = limited.sweep("budget", fake_stages.Listed(trials))  # not `within`: Ray ends with the thread that starts it
-        assert time.monotonic() - began < 230
-        with pytest.raises(BudgetError, match=r"max_usd=1 is reached, before add/"):
-            limited.run(fake_stages.stage("add", store, number=4321))
-    assert [trial.outcome for trial in done] == ["finished", "stopped", "stopped"]
-    assert done[1].error == "budget.max_usd=1 is reached"
-    assert 3 < len(steps_of(store, rates[1])) < 200
-    assert steps_of(store, rates[2]) == []
-    saved = store.unfinished(trials[1][1].key).part("whole").names()
-    assert saved, "the state of what trained is there to go on from"
+    monkeypatch.setattr("sea_ray.launch.serve.deployed", deployed)
+    platform.run(fake_stages.stage("add", store, number=70))
+    assert platform._groups[0]._thread is not None
+    with platform.serving(None, ServingConfig(gpus_per_replica=1.0)):
+        pass
+    assert alive == [None]
+    assert within(120, platform.run, fake_stages.stage("add", store, number=71)).facts["total"] == 2556
 
 
 def test_an_unforeseen_failure_reaches_the_driver_and_the_next_stage_runs(platform, store):

@@ -159,3 +159,20 @@ def test_looks_at_held_out_text_reach_whoever_follows_the_stage(queue):
         return await outcome
 
     assert asyncio.run(play()) is None
+
+
+def test_groups_that_rest_are_sent_home_and_what_waits_is_given_to_them_when_they_are_back(queue, monkeypatch):
+    monkeypatch.setattr("sea_ray.launch.run_queue.IDLE_S", 0.01)
+
+    async def play():
+        assert await queue.next(0, 2) == "idle"
+        await queue.rest(True)
+        assert await queue.next(0, 2) == "stop"
+        await queue.leave(0, "the worker group has stopped")
+        outcome = asyncio.ensure_future(queue.submit(STAGE))
+        await queue.rest(False)
+        assert await queue.next(0, 2) == STAGE
+        await queue.finished(NAME, None)
+        return await asyncio.wait_for(outcome, 1)
+
+    assert asyncio.run(play()) is None
