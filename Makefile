@@ -43,6 +43,7 @@ bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.detection
 	$(BIN)/python -m benchmarks.corpus
 	$(BIN)/python -m benchmarks.sft_stages
+	$(BIN)/python -m benchmarks.sweep
 	$(BIN)/python -m benchmarks.plan
 
 lint: $(VENV)/.installed

@@ -141,7 +141,7 @@ def _history(config: ExperimentConfig, search: SweepConfig, name: str) -> str:
     for path in search.space:
         set_path(values, path, None)
     own = {part: value for part, value in values.items() if part not in (
-        "name", "experiment", "cluster", "budget", "store", "tracking", "sweep", "evaluation", "safety", "serving")}
+        "name", "experiment", "cluster", "budget", "ending", "store", "tracking", "sweep", "evaluation", "safety", "serving")}
     return f"sweeps/{name}-{fingerprint([sorted(search.space), search.search, search.search_seed, own])}"
 
 

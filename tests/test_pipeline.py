@@ -351,6 +351,32 @@ def test_a_wider_threshold_sweep_computes_its_new_trial_and_no_old_one(carry_out
     assert not experiment.thresholds.keeps_limits
 
 
+def test_mixes_are_searched_on_the_simplex_for_two_objectives_with_repeated_seeds(carry_out, store):
+    overrides = ["+sft.mixes.own={en: 1, id: 1, th: 1}", "~sweep.mixes.space",
+                 "+sweep.mixes.space={sft.mixes.own: {simplex: {languages: [en, id, th], floors: {en: 0.2}}}}", "sft.mix=own",
+                 "sweep.mixes.search=tpe", "sweep.mixes.num_samples=2", "sweep.mixes.repeats=2",
+                 "~sweep.mixes.objectives",
+                 "+sweep.mixes.objectives={validation_nats_sea: min, validation_nats_high_resource: min}"]
+    experiment, platform = carry_out(*overrides)
+    trials = experiment.mixes.trials
+    assert [(trial.repetition, trial.outcome) for trial in trials] == [(0, "finished"), (1, "finished")] * 2
+    assert len({trial.artifact.fingerprint for trial in trials}) == 4
+    for trial in trials:
+        mix = trial.point["sft.mixes.own"]
+        assert mix["en"] >= 0.2
+        assert trial.artifact.record["config"]["mix"] == mix
+    seeds = [trial.artifact.record["config"]["training"]["seed"] for trial in trials]
+    assert seeds == [seeds[0], seeds[0] + 1] * 2
+    assert experiment.mixes.winner.repetition == 0
+    assert experiment.mixes.winner.point in experiment.mixes.front or not experiment.mixes.front
+    assert "the mean of 2 seeds" in experiment.mixes.reason
+    computed = [name for name in platform.computed if name.startswith("sft/own")]
+    assert len(computed) == 4
+    again, platform = carry_out(*overrides)
+    assert [trial.point for trial in again.mixes.trials] == [trial.point for trial in trials]
+    assert platform.computed == []
+
+
 def test_the_page_of_the_data_shows_funnel_tokens_conversations_and_samples(experiment, miniature, tmp_path):
     config = compose_experiment(miniature)
     report = data_report(config, experiment.corpus, experiment.conversations[0], "sea-ray data", "today")

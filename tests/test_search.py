@@ -6,7 +6,9 @@ import pytest
 from sea_ray.artifacts import StageKey, Store
 from sea_ray.errors import ConfigError
 from sea_ray.execution import Stage
+from sea_ray.launch.compose import compose_experiment
 from sea_ray.objective import RungsConfig, SweepConfig
+from sea_ray.pipeline import _history
 from sea_ray.search import SweepSearch
 from sea_ray.search_space import Domain, Simplex, label
 
@@ -182,3 +184,13 @@ def test_a_stage_key_tells_points_apart():
     keys = {one.stage.key.fingerprint for one in asked(SweepSearch(config(), stage_of))}
     assert len(keys) == 6
     assert isinstance(next(iter(asked(SweepSearch(config(), stage_of)))).stage.key, StageKey)
+
+
+def test_a_sweeps_points_are_kept_apart_from_what_it_does_not_depend_on():
+    def place(*overrides):
+        config = compose_experiment(["experiment=demo", "sweep/mixes=language_mix", *overrides])
+        return _history(config, config.sweep.mixes, "sft")
+
+    assert place() == place("cluster.num_cpus=1", "store.url=elsewhere", "ending.webhook=https://example.org/x", "name=other",
+                            "evaluation.items=9", "budget.max_hours=1", "sweep.mixes.num_samples=30")
+    assert len({place(), place("sft.broad.steps=9"), place("seed=1"), place("sweep.mixes.search_seed=1")}) == 4
