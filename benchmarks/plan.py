@@ -7,6 +7,7 @@ timed again afterwards, and both are printed.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import statistics
 import subprocess
@@ -29,10 +30,11 @@ def main() -> None:
     """Plan, run, compare."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="exit 1 when a target is missed")
+    parser.add_argument("--store", help="an empty folder where the run's results stay; they go without one")
     parser.add_argument("overrides", nargs="*", help="Hydra overrides of the demo")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="sea_ray-bench-") as folder:
-        overrides = ["experiment=demo", f"store.url={folder}/runs", "tracking.wandb=disabled", *options.overrides]
+    with contextlib.nullcontext(options.store) if options.store else tempfile.TemporaryDirectory(prefix="sea_ray-bench-") as folder:
+        overrides = ["experiment=demo", f"store.url={folder}", "tracking.wandb=disabled", *options.overrides]
         config = compose_experiment(overrides)
         outlook = foretell(config, Store(config.store.url), measure=True)
         assert outlook.seconds is not None
@@ -49,7 +51,7 @@ def main() -> None:
         if process.returncode:
             sys.exit(process.returncode)
         (after,) = time_steps([Timed(training=PROBE)], config.cluster.training)
-        record = read_json(Path(folder) / "runs" / config.name / "run.json")
+        record = read_json(Path(folder) / config.name / "run.json")
     measured: Counter[str] = Counter()
     for row in record["stages"]:
         measured[row["kind"]] += row["seconds"]
