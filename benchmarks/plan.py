@@ -33,7 +33,8 @@ def main() -> None:
     parser.add_argument("--store", help="an empty folder where the run's results stay; they go without one")
     parser.add_argument("overrides", nargs="*", help="Hydra overrides of the demo")
     options = parser.parse_args()
-    with contextlib.nullcontext(options.store) if options.store else tempfile.TemporaryDirectory(prefix="sea_ray-bench-") as folder:
+    place = contextlib.nullcontext(options.store) if options.store else tempfile.TemporaryDirectory(prefix="sea_ray-bench-")
+    with place as folder:
         overrides = ["experiment=demo", f"store.url={folder}", "tracking.wandb=disabled", *options.overrides]
         config = compose_experiment(overrides)
         outlook = foretell(config, Store(config.store.url), measure=True)
