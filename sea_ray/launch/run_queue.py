@@ -203,9 +203,13 @@ class RunQueue:
 
 def open_queue(name: str, num_groups: int, max_losses: int) -> Any:
     """Start the actor under a name that tasks, trials and workers of this cluster find; it lives where the driver lives."""
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     actor = ray.remote(num_cpus=0, max_concurrency=1000)(RunQueue)
-    return actor.options(name=name, namespace=NAMESPACE, scheduling_strategy=here).remote(num_groups, max_losses)
+    return actor.options(name=name, namespace=NAMESPACE, scheduling_strategy=here()).remote(num_groups, max_losses)
+
+
+def here() -> NodeAffinitySchedulingStrategy:
+    """Return what places a task or an actor on the node of this process."""
+    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
 
 
 def find_queue(name: str) -> Any:

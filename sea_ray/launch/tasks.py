@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import ray
 
 from sea_ray.artifacts import Artifact, Store
 from sea_ray.execution import Stage, run_stage
 from sea_ray.launch.ray_streams import ray_streams
-from sea_ray.launch.run_queue import QueueTracker, find_queue
+from sea_ray.launch.run_queue import QueueTracker, find_queue, here
 from sea_ray.streams import in_process
 
 
@@ -27,6 +28,17 @@ def _compute(stage: Stage, store_url: str, queue_name: str, threads: int, began:
             raise
 
 
+def placement(stage: Stage, num_cpus: float) -> dict[str, Any]:
+    """Return Ray's options that say where a stage's tasks run and what they take.
+
+    Streams take processors themselves. Who asks a served checkpoint waits for answers, and finds it on loopback: on the driver's
+    node, which may have no processors for work.
+    """
+    if stage.endpoint is not None:
+        return {"num_cpus": 0, "scheduling_strategy": here()}
+    return {"num_cpus": 0 if stage.streams else num_cpus}
+
+
 def run_as_tasks(stage: Stage, store: Store, queue_name: str, *, num_cpus: float, threads: int) -> Artifact:
     """Compute a stage with Ray tasks and return its artifact.
 
@@ -41,7 +53,7 @@ def run_as_tasks(stage: Stage, store: Store, queue_name: str, *, num_cpus: float
         num_cpus: Ray's count for one task.
         threads: torch threads of one task.
     """
-    task = ray.remote(_compute).options(num_cpus=0 if stage.streams else num_cpus, max_retries=2)
+    task = ray.remote(_compute).options(max_retries=2, **placement(stage, num_cpus))
     began = time.time()
     ray.get([task.remote(shard, store.url, queue_name, threads)
              for shard in stage.shards() if store.find(shard.key) is None])

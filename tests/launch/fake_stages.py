@@ -78,6 +78,13 @@ def add(context):
     return {"total": total, "workers": worker.world_size, "pid": os.getpid()}
 
 
+def where(context):
+    """Say which node this runs on."""
+    import ray
+
+    return {"node": ray.get_runtime_context().get_node_id()}
+
+
 def refuse(context):
     """Refuse on every rank, as a stage that finds its data wrong does."""
     raise DataError("the text is empty; add some", "th.txt", 3)
