@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import yaml
-
 from sea_ray.decoding import decode
 from sea_ray.errors import ConfigError, nearest
-from sea_ray.launch.compose import config_folder
+from sea_ray.launch.compose import read_table
 
 TABLE = "accelerators.yaml"
 
@@ -139,9 +137,5 @@ def load_accelerators() -> AcceleratorTable:
     Raises:
         ConfigError: the file is missing or malformed, with the key.
     """
-    file = config_folder() / TABLE
-    try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError("", f"{file} cannot be read: {error}") from error
+    values = read_table(TABLE)
     return decode(AcceleratorTable, {**values, "dated": str(values.get("dated", ""))}, TABLE.removesuffix(".yaml"))

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 import sea_ray
 from sea_ray.config import ExperimentConfig
 from sea_ray.decoding import decode
@@ -33,6 +35,19 @@ def groups(folder: Path) -> dict[str, list[str]]:
     """Return the config groups below a folder: group, such as "model" or "sweep/neurons" -> the names to choose from."""
     return {group.relative_to(folder).as_posix(): names for group in sorted(folder.rglob("*"))
             if (names := sorted(file.stem for file in group.glob("*.yaml")))}
+
+
+def read_table(name: str) -> dict[str, Any]:
+    """Return a table of the configuration folder in use, such as "prices.yaml".
+
+    Raises:
+        ConfigError: the file is missing or no YAML.
+    """
+    file = config_folder() / name
+    try:
+        return yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError("", f"{file} cannot be read: {error}") from error
 
 
 def compose_values(overrides: Sequence[str]) -> dict[str, Any]:

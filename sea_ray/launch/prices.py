@@ -6,12 +6,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import yaml
-
 from sea_ray.config import ClusterConfig
 from sea_ray.decoding import decode
 from sea_ray.errors import ConfigError, nearest
-from sea_ray.launch.compose import config_folder
+from sea_ray.launch.compose import read_table
 from sea_ray.launch.machine import cluster_address
 
 TABLE = "prices.yaml"
@@ -95,11 +93,7 @@ def load_prices() -> Mapping[str, Mapping[str, Machine]]:
     Raises:
         ConfigError: the file is missing or malformed, with the key.
     """
-    file = config_folder() / TABLE
-    try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError("", f"{file} cannot be read: {error}") from error
+    values = read_table(TABLE)
     return {str(provider): {str(name): decode(Machine, {**machine, "dated": str(machine.get("dated", ""))},
                                               f"prices.{provider}.{name}") for name, machine in machines.items()}
             for provider, machines in values.items()}
