@@ -45,12 +45,14 @@ class Overheads:
 
     probe_step_s: float
     """A step of the probe (launch/timing.py) on that machine at that time."""
+    step_cost: float
+    """A training's step beside Ray's own processes, as a multiple of one that was timed without them."""
     run_s: float
     """A run: imports, Ray, the report."""
     group_s: float
     """Until a worker group is there."""
     server_s: float
-    """Until a server answers."""
+    """Until a server answers, and what its evaluation takes longer than one in process."""
     training_s: float
     """A training: its engine, its states, the proof that nothing else moved."""
     stages_s: Mapping[str, float]
@@ -64,7 +66,7 @@ class Overheads:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        for name in ("probe_step_s", "demo_documents_per_s", "writing_cost", "checkpoint_mb_per_s"):
+        for name in ("probe_step_s", "step_cost", "demo_documents_per_s", "writing_cost", "checkpoint_mb_per_s"):
             if not getattr(self, name) > 0:
                 raise ConfigError(name, f"{getattr(self, name)} is not above 0")
         for name, seconds in {"run_s": self.run_s, "group_s": self.group_s, "server_s": self.server_s,

@@ -68,6 +68,8 @@ class Pace:
     """A step of the probe, where it was timed here."""
     share: float = 1.0
     """Of the time that was timed, in which the workers had their processors; others used them for the rest."""
+    step_cost: float = 1.0
+    """A step of a run, as a multiple of a timed one."""
     steps: Mapping[Key, tuple[float, float]] = field(default_factory=dict)
     """Kind of training -> FLOPs and seconds of a step that were timed here."""
     words: str
@@ -77,8 +79,8 @@ class Pace:
         """Return the seconds of a step, None if nothing is known."""
         flops = step_work(training, checkpointing=execution.for_policy(training.policy.kind).activation_checkpointing).total
         if (timed := self.steps.get(training_key(training))) is not None:
-            return timed[1] * flops / timed[0]
-        return flops / (execution.num_workers * self.flops_per_s) if self.flops_per_s else None
+            return self.step_cost * timed[1] * flops / timed[0]
+        return self.step_cost * flops / (execution.num_workers * self.flops_per_s) if self.flops_per_s else None
 
 
 def assumed_pace(cluster: ClusterConfig, device: str, table: AcceleratorTable, dtype: str) -> Pace:

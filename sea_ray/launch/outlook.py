@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -155,9 +156,12 @@ def _pace(config: ExperimentConfig, trainings: Iterable[Forecast], foresight: Fo
     seconds = [each.seconds for each in times]
     flops = [step_work(each.training).total for each in timed.values()]
     first = flops[0] / seconds[0] / cluster.training.num_workers
-    slowness = probe.seconds / table.overheads.probe_step_s
     share = statistics.mean(each.share for each in (probe, *times))
+    # The rest of a run neither gives way to others nor waits for a second process: where these take half of the processors, it
+    # takes less than twice as long. The root lies between what runs on busy and on quiet machines took.
+    slowness = probe.seconds / table.overheads.probe_step_s * math.sqrt(share)
     return Pace(flops_per_s=first, reading_flops_per_s=first, slowness=slowness, probe_s=probe.seconds, share=share,
+                step_cost=table.overheads.step_cost,
                 steps=dict(zip((training_key(each.training) for each in timed.values()), zip(flops, seconds, strict=True),
                                strict=True)),
                 words=f"timed here: {len(timed)} kinds of step, {first / 1e9:,.1f} GFLOP/s a worker; the probe's step takes "
