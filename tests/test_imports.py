@@ -17,6 +17,7 @@ MEETINGS = {
     ("sft", "demo"): "and of conversations",
     ("evaluation", "demo"): "and of test questions",
     ("training", "neurons"): "neuron training takes a NeuronSet and returns a LanguagePack",
+    ("serving", "neurons"): "a served answer is read with a LanguagePack",
     ("sft", "training"): "conversations are packed into the SequenceSet that the loop takes",
 }
 """(importing room, imported room): the contract in which they meet. No other room imports another."""

@@ -19,6 +19,8 @@ from sea_ray.execution import Endpoint
 from sea_ray.serving.config import ServingConfig
 
 APPLICATION = "sea_ray"
+SPARE = 256
+"""Requests beyond those that a replica can work on: it refuses them itself, with 429."""
 
 
 @serve.deployment
@@ -66,7 +68,7 @@ def check_port(host: str, port: int) -> None:
 def bound(store: Store, checkpoint: Artifact, config: ServingConfig, key: str) -> Any:
     """Return the application that Serve runs: replicas of a checkpoint that accept a key."""
     replica = Replica.options(  # type: ignore[attr-defined]
-        num_replicas=config.num_replicas, max_ongoing_requests=config.max_concurrent_requests,
+        num_replicas=config.num_replicas, max_ongoing_requests=config.max_batch + config.max_waiting + SPARE,
         ray_actor_options={"num_cpus": config.cpus_per_replica, "num_gpus": config.gpus_per_replica})
     return replica.bind(store.url, checkpoint, config, [hashlib.sha256(key.encode()).hexdigest()], config.threads)
 

@@ -92,7 +92,7 @@ class LanguagePack:
     def check_base(self, model: nn.Module) -> None:
         """Raise DataError, naming the tensor, unless every tensor of `model` is the base's."""
         found = tensor_digests(model)
-        differing = self._differing(found)
+        differing = self.differing(found)
         if differing:
             name = differing[0]
             raise DataError(
@@ -102,7 +102,7 @@ class LanguagePack:
                 "descendant of that base, or train it anew"
             )
 
-    def _differing(self, found: Mapping[str, str]) -> list[str]:
+    def differing(self, found: Mapping[str, str]) -> list[str]:
         """Return the tensors whose digest is not the base's, those that the pack changes first."""
         others = sorted((self.base_digests.keys() | found.keys()) - self.deltas.keys())
         return [name for name in (*self.deltas, *others) if found.get(name) != self.base_digests.get(name)]
@@ -136,10 +136,11 @@ class LanguagePack:
         Raises:
             DataError: the model lacks a tensor that the pack changes, or has it in another shape (names the tensor).
         """
-        self._check_shapes(model)
-        return self._lay(model, differing_tensors=len(self._differing(tensor_digests(model))))
+        self.check_shapes(model)
+        return self._lay(model, differing_tensors=len(self.differing(tensor_digests(model))))
 
-    def _check_shapes(self, model: nn.Module) -> None:
+    def check_shapes(self, model: nn.Module) -> None:
+        """Raise DataError, naming the tensor, unless `model` has every tensor that the pack changes, in its shape."""
         parameters = dict(model.named_parameters())
         for name, (place, values) in self.deltas.items():
             found = tuple(parameters[name].shape) if name in parameters else ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,61 +11,69 @@ from fastapi import FastAPI
 from fastapi import Request as HttpRequest
 from fastapi.responses import JSONResponse, StreamingResponse
 from jinja2 import TemplateError
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from sea_ray.serving.api_errors import ApiError, install_error_handlers
 from sea_ray.serving.config import ServingConfig
 from sea_ray.serving.delivery import events, gathered
 from sea_ray.serving.engine import TextEngine
-from sea_ray.serving.exchange import Request
+from sea_ray.serving.exchange import Answer, Request
 from sea_ray.serving.guard import Guard
+from sea_ray.serving.metrics import Metered, Meters
+from sea_ray.serving.models import Chosen, Models, Served
 from sea_ray.serving.protocol import ChatRequest, CompletionRequest, DetokenizeRequest, Sampled, TokenizeRequest
-from sea_ray.serving.responses import chat_choice, chat_chunk, completion_choice, header, text_chunk, usage
+from sea_ray.serving.responses import chat_choice, chat_chunk, completion_choice, header, prompt_logprobs, text_chunk, usage
+from sea_ray.serving.token_text import TokenBytes
 
-MAX_PENDING_BATCHES = 64
-"""Requests that may wait, in full batches; more get 429."""
+PACK_HEADER = "X-Language-Pack"
+"""Names a language pack for clients whose model names cannot."""
+
+
+def encode(engine: TextEngine, text: str) -> list[int]:
+    """Return a text's tokens; special tokens written in it are special, none is added."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ApiError(400, f"the text has half of a surrogate pair at character {error.start}") from error
+    return list(engine.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def checked_ids(engine: TextEngine, ids: Sequence[int], param: str = "prompt") -> tuple[int, ...]:
+    """Return tokens, checked against context and vocabulary."""
+    if not ids:
+        raise ApiError(400, "the prompt is empty: at least one token is needed", param=param)
+    if len(ids) > engine.max_context:
+        raise ApiError(400, f"the prompt has {len(ids)} tokens, the model's context {engine.max_context}", param=param,
+                       code="context_length_exceeded")
+    wrong = next((token_id for token_id in ids if not 0 <= token_id < engine.vocab_size), None)
+    if wrong is not None:
+        raise ApiError(400, f"token id {wrong} is not in the vocabulary, 0..{engine.vocab_size - 1}", param=param)
+    return tuple(ids)
 
 
 class Desk:
     """Turns bodies into the engine's requests, within the limits."""
 
-    def __init__(self, engine: TextEngine, model_name: str, limits: ServingConfig) -> None:
-        """Args: engine: computes; model_name: that clients ask for; limits: of lengths and numbers."""
-        self.engine, self.model_name, self.limits = engine, model_name, limits
+    def __init__(self, chosen: Chosen, limits: ServingConfig) -> None:
+        """Args: chosen: answers; limits: of lengths and numbers."""
+        self.engine, self.name, self.pack, self.limits = chosen.engine, chosen.name, chosen.pack, limits
 
     def check(self, body: Sampled) -> None:
-        """Refuse another model, and more work than can wait."""
-        if body.model != self.model_name:
-            raise ApiError(404, f"there is no model {body.model!r} here; this server has {self.model_name!r}",
-                           param="model", code="model_not_found")
-        if self.engine.num_pending > MAX_PENDING_BATCHES * self.limits.max_batch:
-            raise ApiError(429, "too many requests are waiting: try again", kind="rate_limit_error")
-
-    def encode(self, text: str) -> list[int]:
-        """Return a text's tokens; special tokens written in it are special, none is added."""
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise ApiError(400, f"the text has half of a surrogate pair at character {error.start}") from error
-        return list(self.engine.tokenizer(text, add_special_tokens=False)["input_ids"])
+        """Refuse more work than can wait, and more answers than are given."""
+        if body.n > self.limits.max_choices:
+            raise ApiError(400, f"n={body.n} exceeds this server's limit of {self.limits.max_choices} answers", param="n")
+        if (waiting := self.engine.num_waiting) >= self.limits.max_waiting:
+            raise ApiError(429, f"{waiting} prompts are waiting for their turn, this server's limit is "
+                                f"{self.limits.max_waiting}: try again", kind="rate_limit_error")
 
     def ids(self, prompt: str | Sequence[int]) -> tuple[int, ...]:
         """Return a prompt's tokens, checked against context and vocabulary."""
-        ids = tuple(self.encode(prompt) if isinstance(prompt, str) else prompt)
-        if not ids:
-            raise ApiError(400, "the prompt is empty: at least one token is needed", param="prompt")
-        if len(ids) > self.engine.max_context:
-            raise ApiError(400, f"the prompt has {len(ids)} tokens, the model's context {self.engine.max_context}",
-                           param="prompt", code="context_length_exceeded")
-        wrong = [token_id for token_id in ids if not 0 <= token_id < self.engine.vocab_size]
-        if wrong:
-            raise ApiError(400, f"token id {wrong[0]} is not in the vocabulary, 0..{self.engine.vocab_size - 1}",
-                           param="prompt")
-        return ids
+        return checked_ids(self.engine, encode(self.engine, prompt) if isinstance(prompt, str) else prompt)
 
     def request(self, body: Sampled, ids: tuple[int, ...], max_tokens: int | None, top_logprobs: int | None,
-                score_prompt: bool = False) -> Request:
-        """Return the engine's request; without max_tokens the answer may fill the context."""
+                score_prompt: bool = False) -> list[Request]:
+        """Return the engine's requests, n for one prompt; without max_tokens the answer may fill the context."""
         room, most = self.engine.max_context - len(ids), self.limits.max_new_tokens
         if max_tokens is not None and max_tokens > most:
             raise ApiError(400, f"max_tokens={max_tokens} exceeds this server's limit of {most}", param="max_tokens")
@@ -73,20 +81,25 @@ class Desk:
             raise ApiError(400, f"the prompt has {len(ids)} tokens and max_tokens is {max_tokens}: together they "
                                 f"exceed the model's context of {self.engine.max_context}", param="max_tokens",
                            code="context_length_exceeded")
-        return Request(prompt_ids=ids, max_new_tokens=min(room, most) if max_tokens is None else max_tokens,
-                       score_prompt=score_prompt, top_logprobs=top_logprobs, temperature=body.temperature,
-                       top_p=body.top_p, seed=body.seed, stop=body.stops)
+        if body.prompt_logprobs is not None:
+            score_prompt, top_logprobs = True, max(top_logprobs or 0, body.prompt_logprobs)
+        return [Request(prompt_ids=ids, max_new_tokens=min(room, most) if max_tokens is None else max_tokens,
+                        score_prompt=score_prompt and number == 0, top_logprobs=top_logprobs, number=number,
+                        temperature=body.temperature, top_p=body.top_p, seed=None if body.seed is None else body.seed + number,
+                        pack=self.pack, stop=body.stops)
+                for number in range(body.n)]
 
     def completion_requests(self, body: CompletionRequest) -> list[Request]:
-        """Return one request per prompt of a text completion."""
+        """Return the requests of a text completion, n for each prompt."""
         self.check(body)
         if not body.prompts:
             raise ApiError(400, "there is no prompt", param="prompt")
         score = body.echo and body.logprobs is not None
-        return [self.request(body, self.ids(prompt), body.max_tokens, body.logprobs, score) for prompt in body.prompts]
+        return [request for prompt in body.prompts
+                for request in self.request(body, self.ids(prompt), body.max_tokens, body.logprobs, score)]
 
-    def chat_request(self, body: ChatRequest) -> Request:
-        """Return the request of a conversation, rendered in the tokenizer's own chat template."""
+    def chat_requests(self, body: ChatRequest) -> list[Request]:
+        """Return the n requests of a conversation, rendered in the tokenizer's own chat template."""
         self.check(body)
         if self.engine.tokenizer.chat_template is None:
             raise ApiError(400, "the model has no chat template: use /v1/completions", param="messages")
@@ -99,12 +112,11 @@ class Desk:
         return self.request(body, self.ids(str(text)), body.longest_answer, top)
 
 
-def build_app(engine: TextEngine, model_name: str, key_digests: Sequence[str], limits: ServingConfig) -> FastAPI:
+def build_app(models: Models, key_digests: Sequence[str], limits: ServingConfig) -> FastAPI:
     """Return the application.
 
     Args:
-        engine: computes; closed when the application shuts down.
-        model_name: that clients ask for.
+        models: answer; closed when the application shuts down.
         key_digests: SHA-256 of the accepted API keys; none lets everybody in.
         limits: of lengths, numbers and sizes.
     """
@@ -112,74 +124,106 @@ def build_app(engine: TextEngine, model_name: str, key_digests: Sequence[str], l
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
-        engine.close()
+        models.close()
 
     app = FastAPI(title="sea_ray", docs_url=None, redoc_url=None, lifespan=lifespan)
+    meters = Meters(models)
     app.add_middleware(Guard, key_digests=key_digests, max_body_bytes=limits.max_body_bytes)
+    app.add_middleware(Metered, meters=meters)
     install_error_handlers(app)
-    desk = Desk(engine, model_name, limits)
-    _add_completions(app, desk)
-    _add_chat(app, desk)
-    _add_information(app, desk)
+
+    async def desk(name: str, http: HttpRequest) -> Desk:
+        language = http.headers.get(PACK_HEADER)
+        if models.is_ready(name, language):
+            return Desk(models.find(name, language), limits)
+        return Desk(await run_in_threadpool(models.find, name, language), limits)
+
+    _add_completions(app, desk, meters)
+    _add_chat(app, desk, meters)
+    _add_information(app, models)
+    _add_tokens(app, models)
+    _add_metrics(app, meters)
     return app
 
 
-def _add_completions(app: FastAPI, desk: Desk) -> None:
+Reception = Callable[[str, HttpRequest], Awaitable[Desk]]
+"""Finds the desk for a model's name and a request's headers."""
+
+
+def _add_completions(app: FastAPI, reception: Reception, meters: Meters) -> None:
     @app.post("/v1/completions", response_model=None)
     async def completions(body: CompletionRequest, http: HttpRequest) -> Response:
+        desk = await reception(body.model, http)
         requests = desk.completion_requests(body)
-        head = header("text_completion", desk.model_name)
+        head, names, limit_s = header("text_completion", desk.name), desk.engine.token_bytes, desk.limits.request_limit_s
         if body.stream:
             return _stream(events(desk.engine, requests[0], lambda piece, end: text_chunk(head, piece, end),
-                                  head if body.stream_options and body.stream_options.include_usage else None))
-        answers = await gathered(desk.engine.submit(requests), http)
-        choices = [completion_choice(index, request, answer, desk.engine.token_bytes, body.echo)
+                                  head if body.stream_options and body.stream_options.include_usage else None, limit_s,
+                                  done=meters.answered))
+        answers = await gathered(desk.engine.submit(requests), http, limit_s)
+        meters.answered(requests, answers)
+        choices = [completion_choice(index, request, answer, names, echo=body.echo, logprobs=body.logprobs)
+                   | extras(body, request, answer, names)
                    for index, (request, answer) in enumerate(zip(requests, answers, strict=True))]
         return JSONResponse({**head, "choices": choices, "usage": usage(requests, answers)})
 
 
-def _add_chat(app: FastAPI, desk: Desk) -> None:
+def _add_chat(app: FastAPI, reception: Reception, meters: Meters) -> None:
     @app.post("/v1/chat/completions", response_model=None)
     async def chat(body: ChatRequest, http: HttpRequest) -> Response:
-        request = desk.chat_request(body)
+        desk = await reception(body.model, http)
+        requests, names, limit_s = desk.chat_requests(body), desk.engine.token_bytes, desk.limits.request_limit_s
         if body.stream:
-            head = header("chat.completion.chunk", desk.model_name)
+            head = header("chat.completion.chunk", desk.name)
             return _stream(events(
-                desk.engine, request, lambda piece, end: chat_chunk(head, {"content": piece} if piece else {}, end),
-                head if body.stream_options and body.stream_options.include_usage else None,
-                opening=chat_chunk(head, {"role": "assistant", "content": ""})))
-        (answer,) = await gathered(desk.engine.submit([request]), http)
-        return JSONResponse({**header("chat.completion", desk.model_name),
-                             "choices": [chat_choice(request, answer, desk.engine.token_bytes)],
-                             "usage": usage([request], [answer])})
+                desk.engine, requests[0], lambda piece, end: chat_chunk(head, {"content": piece} if piece else {}, end),
+                head if body.stream_options and body.stream_options.include_usage else None, limit_s,
+                opening=chat_chunk(head, {"role": "assistant", "content": ""}), done=meters.answered))
+        answers = await gathered(desk.engine.submit(requests), http, limit_s)
+        meters.answered(requests, answers)
+        choices = [chat_choice(index, request, answer, names, top_logprobs=body.top_logprobs or 0 if body.logprobs else None)
+                   | extras(body, request, answer, names)
+                   for index, (request, answer) in enumerate(zip(requests, answers, strict=True))]
+        return JSONResponse({**header("chat.completion", desk.name), "choices": choices, "usage": usage(requests, answers)})
+
+
+def extras(body: Sampled, request: Request, answer: Answer, names: TokenBytes) -> dict[str, Any]:
+    """Return the fields of vLLM's servers that a body asks for."""
+    found: dict[str, Any] = {}
+    if body.prompt_logprobs is not None or body.return_token_ids:
+        found["prompt_token_ids"] = list(request.prompt_ids)
+    if body.prompt_logprobs is not None:
+        found["prompt_logprobs"] = prompt_logprobs(answer, body.prompt_logprobs, names)
+    if body.return_token_ids:
+        found["token_ids"] = list(answer.token_ids)
+    return found
 
 
 def _stream(chunks: AsyncIterator[str]) -> StreamingResponse:
     return StreamingResponse(chunks, media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
 
 
-def _add_information(app: FastAPI, desk: Desk) -> None:
-    card = {"id": desk.model_name, "object": "model", "created": 0, "owned_by": "sea_ray",
-            "max_model_len": desk.engine.max_context}
-
+def _add_information(app: FastAPI, models: Models) -> None:
     @app.get("/v1/models")
-    async def models() -> dict[str, Any]:
-        return {"object": "list", "data": [card]}
+    async def list_models() -> dict[str, Any]:
+        return {"object": "list", "data": models.cards()}
 
     @app.get("/v1/models/{name:path}")
     async def model(name: str) -> dict[str, Any]:
-        if name != desk.model_name:
-            raise ApiError(404, f"there is no model {name!r} here; this server has {desk.model_name!r}", param="model",
-                           code="model_not_found")
-        return card
+        return models.card(name)
 
     @app.get("/health")
     async def health() -> dict[str, str]:
         return {"status": "ok"}
 
+
+def _add_tokens(app: FastAPI, models: Models) -> None:
+    def tokenizer_of(name: str | None) -> TextEngine:
+        return models.served[0].engine if name is None else models.root(name).engine
+
     @app.get("/tokenizer_info")
-    async def tokenizer_info() -> dict[str, Any]:
-        tokenizer = desk.engine.tokenizer
+    async def tokenizer_info(model: str | None = None) -> dict[str, Any]:
+        tokenizer = tokenizer_of(model).tokenizer
         return {"tokenizer_class": type(tokenizer).__name__, "eos_token": tokenizer.eos_token,
                 "bos_token": tokenizer.bos_token, "pad_token": tokenizer.pad_token,
                 "chat_template": tokenizer.chat_template}
@@ -189,21 +233,28 @@ def _add_information(app: FastAPI, desk: Desk) -> None:
         if body.add_special_tokens:
             raise ApiError(400, "add_special_tokens=true is not supported: prompts get no special tokens here",
                            param="add_special_tokens")
-        ids = desk.encode(body.prompt)
-        return {"tokens": ids, "count": len(ids), "max_model_len": desk.engine.max_context}
+        engine = tokenizer_of(body.model)
+        ids = encode(engine, body.prompt)
+        return {"tokens": ids, "count": len(ids), "max_model_len": engine.max_context}
 
     @app.post("/detokenize")
     async def detokenize(body: DetokenizeRequest) -> dict[str, str]:
-        return {"prompt": desk.engine.token_bytes.decode(desk.ids(body.tokens) if body.tokens else [])}
+        engine = tokenizer_of(body.model)
+        return {"prompt": engine.token_bytes.decode(checked_ids(engine, body.tokens, "tokens") if body.tokens else [])}
 
 
-def application(folder: Path, config: ServingConfig, key_digests: Sequence[str]) -> FastAPI:
-    """Return the application of a checkpoint folder.
+def _add_metrics(app: FastAPI, meters: Meters) -> None:
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        return Response(meters.page(), media_type=meters.content_type)
+
+
+def load_engine(folder: Path, config: ServingConfig) -> TextEngine:
+    """Return an engine for a checkpoint folder.
 
     Args:
         folder: Hugging Face model folder; only safetensors are read and no code of it is run.
-        config: name and limits.
-        key_digests: SHA-256 of the accepted API keys.
+        config: limits, and whether a GPU is used.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -212,4 +263,16 @@ def application(folder: Path, config: ServingConfig, key_digests: Sequence[str])
                                                  trust_remote_code=False, local_files_only=True)
     model = model.to("cuda" if config.gpus_per_replica else "cpu")
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    return build_app(TextEngine(model, tokenizer, max_batch=config.max_batch), config.model_name, key_digests, config)
+    return TextEngine(model, tokenizer, max_batch=config.max_batch, prefill_tokens=config.prefill_tokens,
+                      prefix_tokens=config.prefix_tokens)
+
+
+def application(folder: Path, config: ServingConfig, key_digests: Sequence[str]) -> FastAPI:
+    """Return the application of one checkpoint folder.
+
+    Args:
+        folder: Hugging Face model folder.
+        config: name and limits.
+        key_digests: SHA-256 of the accepted API keys.
+    """
+    return build_app(Models([Served(name=config.model_name, engine=load_engine(folder, config))]), key_digests, config)

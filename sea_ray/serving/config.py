@@ -19,10 +19,18 @@ class ServingConfig:
     """Name that the model answers to."""
     num_replicas: int = 1
     """Processes that each hold the model."""
-    max_concurrent_requests: int = 64
-    """Requests in one replica at a time; more wait."""
     max_batch: int = 64
-    """Sequences of one forward pass."""
+    """Answers that one replica writes at a time."""
+    max_waiting: int = 64
+    """Prompts that wait for their turn in one replica; who comes when so many do gets 429."""
+    max_choices: int = 16
+    """Most answers to one prompt (n)."""
+    request_limit_s: float = 600.0
+    """Longest time for one request; then it fails with 504 and its places are freed."""
+    prefill_tokens: int = 2048
+    """Tokens of prompts that are read between two steps of the answers in progress; a longer prompt is read in parts."""
+    prefix_tokens: int = 32_768
+    """Tokens of prompts whose reading is kept for others that begin alike; 0 keeps none."""
     max_new_tokens: int = 1024
     """Most tokens that one request may generate."""
     max_body_bytes: int = 8 << 20
@@ -37,6 +45,11 @@ class ServingConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.port < 65536:
             raise ConfigError("port", f"{self.port} is not a port; 1-65535, or 0 for any free one")
-        for name in ("num_replicas", "max_concurrent_requests", "max_batch", "max_new_tokens", "max_body_bytes"):
+        for name in ("num_replicas", "max_batch", "max_waiting", "max_choices", "prefill_tokens", "max_new_tokens",
+                     "max_body_bytes"):
             if getattr(self, name) < 1:
                 raise ConfigError(name, f"{getattr(self, name)} is below 1")
+        if self.prefix_tokens < 0:
+            raise ConfigError("prefix_tokens", f"{self.prefix_tokens} is negative; 0 keeps nothing")
+        if not self.request_limit_s > 0:
+            raise ConfigError("request_limit_s", f"{self.request_limit_s} is not above 0")

@@ -13,9 +13,12 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sea_ray.errors import ConfigError, MachineError
+from sea_ray.neurons.pack import LanguagePack
 from sea_ray.serving.exchange import Answer, Request, TokenLogprob
-from sea_ray.serving.scoring import GREEDY_TEMPERATURE, draw_token, score_positions, token_logprobs
-from sea_ray.serving.slots import Slots
+from sea_ray.serving.key_values import KeyValues
+from sea_ray.serving.pack_rows import PackRows
+from sea_ray.serving.prefixes import BLOCK_TOKENS, Block, Prefixes, block_keys
+from sea_ray.serving.scoring import GREEDY_TEMPERATURE, draw_token, score_positions, token_logprobs, trimmed
 from sea_ray.serving.token_text import TextStream, TokenBytes
 
 END_TOKENS = ("<|endoftext|>", "<|im_end|>")
@@ -33,13 +36,38 @@ class _Job:
     def __init__(self, request: Request, engine: TextEngine, on_text: Callable[[str], None] | None) -> None:
         self.request, self.on_text = request, on_text
         self.future: Future[Answer] = Future()
+        self.keys = block_keys(request.prompt_ids, request.pack)
+        self.blocks: list[Block] = []
+        """What is computed of the prompt so far, or was known."""
         self.ids: list[int] = []
         self.stream = TextStream(engine.token_bytes, request.stop)
-        self.prompt_logprobs: list[TokenLogprob | None] = []
+        self.prompt_logprobs: list[TokenLogprob | None] = [None]
         self.logprobs: list[TokenLogprob] = []
         self.generator: torch.Generator | None = None
         if request.temperature > 0 and request.seed is not None:
             self.generator = torch.Generator(device=engine.device).manual_seed(request.seed)
+
+    @property
+    def num_top(self) -> int | None:
+        """Likeliest tokens beside each score of the prompt; None: there are no scores."""
+        return self.request.top_logprobs or 0 if self.request.score_prompt else None
+
+    @property
+    def num_known(self) -> int:
+        """Tokens of the prompt that are done with."""
+        return BLOCK_TOKENS * len(self.blocks)
+
+    @property
+    def num_left(self) -> int:
+        """Tokens of the prompt to compute."""
+        return len(self.request.prompt_ids) - self.num_known
+
+    def go_on_from(self, blocks: list[Block]) -> None:
+        """Take the beginning of the prompt as known, unless more of it is already."""
+        if len(blocks) > len(self.blocks):
+            self.blocks = blocks
+            if self.num_top is not None:
+                self.prompt_logprobs = [trimmed(score, self.num_top) for block in blocks for score in block.scores]
 
     def take(self, logits_V: torch.Tensor, likeliest: int, end_ids: frozenset[int]) -> bool:
         """Choose the next token; return whether the answer is complete."""
@@ -70,7 +98,8 @@ class _Job:
         self._show(final=True)
         answer = Answer(
             token_ids=tuple(self.ids), text=self.stream.text, finish_reason=reason,
-            prompt_logprobs=tuple(self.prompt_logprobs), logprobs=tuple(self.logprobs))
+            prompt_logprobs=() if self.num_top is None else tuple(self.prompt_logprobs),
+            logprobs=tuple(self.logprobs))
         if self.future.set_running_or_notify_cancel():
             self.future.set_result(answer)
         return True
@@ -80,14 +109,16 @@ class TextEngine:
     """Scores and continues prompts with a model that it owns from now on."""
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, max_batch: int = 64,
-                 prefill_tokens: int = 8192) -> None:
+                 prefill_tokens: int = 2048, prefix_tokens: int = 32_768) -> None:
         """Start the engine's thread.
 
         Args:
             model: causal language model, on its device.
             tokenizer: the model's.
             max_batch: answers in progress at a time.
-            prefill_tokens: tokens of one pass over prompts, padding included; a longer prompt goes alone.
+            prefill_tokens: tokens of one pass over prompts, padding included, between two steps of the answers; a longer
+                prompt takes several.
+            prefix_tokens: beginnings of prompts that are kept for others that begin alike, tokens; 0 keeps none.
 
         Raises:
             ConfigError: if the model's attention slides over a window, which the cache here does not follow, or the
@@ -99,15 +130,31 @@ class TextEngine:
         self.device = model.device
         self.max_context: int = model.config.max_position_embeddings
         self.vocab_size: int = model.config.vocab_size
+        self.num_reused_tokens = 0
+        """Tokens of prompts that were known so far."""
         self._end_ids = end_ids(model, tokenizer)
-        self._max_batch, self._prefill_tokens = max_batch, prefill_tokens
-        self._slots = Slots(model)
+        self._max_batch = max_batch
+        self._prefill_tokens = max(BLOCK_TOKENS, prefill_tokens // BLOCK_TOKENS * BLOCK_TOKENS)
+        self._prefixes = Prefixes(prefix_tokens)
+        self._packs = PackRows(model)
+        self._answers = KeyValues(model)
         self._active: list[_Job] = []
         self._waiting: deque[_Job] = deque()
+        self._tasks: deque[Callable[[], None]] = deque()
         self._changed = threading.Condition()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="text-engine", daemon=True)
         self._thread.start()
+
+    @property
+    def num_waiting(self) -> int:
+        """Requests that wait for their turn."""
+        return len(self._waiting)
+
+    @property
+    def num_active(self) -> int:
+        """Answers in progress."""
+        return len(self._active)
 
     @property
     def num_pending(self) -> int:
@@ -143,8 +190,44 @@ class TextEngine:
         if length + request.max_new_tokens > self.max_context:
             raise ConfigError("prompt", f"{length} tokens of prompt and {request.max_new_tokens} of answer exceed the "
                                         f"model's context of {self.max_context} tokens")
+        if request.pack is not None and request.pack not in self._packs:
+            raise ConfigError("model", f"the language pack {request.pack!r} is not loaded")
         if min(request.prompt_ids) < 0 or max(request.prompt_ids) >= self.vocab_size:
             raise ConfigError("prompt", f"token ids must be in 0..{self.vocab_size - 1}")
+
+    def load_pack(self, name: str, pack: LanguagePack) -> int:
+        """Hold a language pack beside the model, for requests that name it.
+
+        Args:
+            name: of the pack.
+            pack: of a base of the model's shape.
+
+        Returns:
+            The bytes that it takes.
+
+        Raises:
+            DataError: the model has not what the pack changes.
+        """
+        self._in_thread(lambda: self._packs.load(name, pack))
+        return self._packs.num_bytes(name)
+
+    def _in_thread(self, change: Callable[[], None]) -> None:
+        """Change something between two passes."""
+        done: Future[None] = Future()
+
+        def task() -> None:
+            try:
+                change()
+                done.set_result(None)
+            except Exception as error:  # it belongs to whoever asked
+                done.set_exception(error)
+
+        with self._changed:
+            if self._closed:
+                raise MachineError("the engine is closed")
+            self._tasks.append(task)
+            self._changed.notify()
+        done.result()
 
     def close(self) -> None:
         """Stop the thread; what is unfinished fails with MachineError."""
@@ -156,6 +239,8 @@ class TextEngine:
     def _run(self) -> None:
         with torch.inference_mode():
             while self._wait():
+                while self._tasks:
+                    self._tasks.popleft()()
                 self._drop_cancelled()
                 group = self._next_group()
                 try:
@@ -166,13 +251,15 @@ class TextEngine:
                 except Exception as error:  # the thread must live: the error belongs to those that were computed
                     self._fail([*group, *self._active], error)
         self._fail([*self._waiting, *self._active], MachineError("the engine is closed"))
+        while self._tasks:
+            self._tasks.popleft()()
 
     def _wait(self) -> bool:
         """Sleep until there is work; return whether to go on."""
         with self._changed:
             if self._closed or self._active or self._waiting:
                 return not self._closed
-            self._changed.wait_for(lambda: self._waiting or self._closed)
+            self._changed.wait_for(lambda: self._waiting or self._tasks or self._closed)
         time.sleep(GATHER_S)
         return not self._closed
 
@@ -181,62 +268,120 @@ class TextEngine:
             if not job.future.done() and job.future.set_running_or_notify_cancel():
                 job.future.set_exception(error)
         self._active = []
-        self._slots.keep([])
+        self._answers.keep([])
+        self._prefixes.clear()  # the machine's memory may be what has failed
 
     def _drop_cancelled(self) -> None:
         if any(job.future.cancelled() for job in self._active):
             self._keep([not job.future.cancelled() for job in self._active])
 
     def _next_group(self) -> list[_Job]:
-        """Take the oldest waiting request and those that can share its pass."""
+        """Take the oldest waiting request and those that can share its pass.
+
+        A prompt that begins as another of the pass waits for the next one, and goes on from there.
+        """
         with self._changed:
             waiting = [job for job in self._waiting if not job.future.cancelled()]
             group: list[_Job] = []
+            under_way: set[bytes] = set()
             for job in waiting:
-                if self._fits(job, group):
+                if len(group) * BLOCK_TOKENS >= self._prefill_tokens:
+                    break
+                if not self._has_place(job, group):
+                    continue
+                job.go_on_from(self._prefixes.known(job.keys, job.num_top))
+                new_keys = job.keys[len(job.blocks):]
+                if self._fits(job, group) and not (new_keys and new_keys[0] in under_way):
                     group.append(job)
+                    if self._prefixes.is_kept:
+                        under_way.update(new_keys)
             taken = set(map(id, group))
             self._waiting = deque(job for job in waiting if id(job) not in taken)
         return group
 
-    def _fits(self, job: _Job, group: list[_Job]) -> bool:
+    def _has_place(self, job: _Job, group: Sequence[_Job]) -> bool:
+        """Return whether a request's answer can be in progress after this pass."""
         stays = sum(other.request.max_new_tokens > 1 for other in group)
-        if job.request.max_new_tokens > 1 and len(self._active) + stays >= self._max_batch:
-            return False
+        return job.request.max_new_tokens <= 1 or len(self._active) + stays < self._max_batch
+
+    def _fits(self, job: _Job, group: Sequence[_Job]) -> bool:
+        """Return whether a request's tokens and those of others make a pass without much padding."""
         if not group:
             return True
-        first, length = len(group[0].request.prompt_ids), len(job.request.prompt_ids)
+        first, length = self._count(group[0]), self._count(job)
         low, high = min(first, length), max(first, length)
-        widest = max(length, *(len(other.request.prompt_ids) for other in group))
+        widest = max(length, *map(self._count, group))
         return (high - low < SIMILAR_TOKENS or high < 1.5 * low) and (len(group) + 1) * widest <= self._prefill_tokens
 
+    def _count(self, job: _Job) -> int:
+        """Return how many tokens of a prompt the next pass takes."""
+        return min(job.num_left, self._prefill_tokens)
+
     def _prefill(self, group: list[_Job]) -> None:
-        """Pass over whole prompts, padded on the right, where causal attention never looks."""
-        lengths = [len(job.request.prompt_ids) for job in group]
-        ids_BL = torch.zeros(len(group), max(lengths), dtype=torch.long)
-        for row, job in enumerate(group):
-            ids_BL[row, :lengths[row]] = torch.tensor(job.request.prompt_ids)
-        ids_BL = ids_BL.to(self.device)
-        stays = [row for row, job in enumerate(group) if job.request.max_new_tokens > 1]
-        output = self.model.base_model(input_ids=ids_BL, use_cache=bool(stays))
-        hidden_BLD, head = output.last_hidden_state, self.model.get_output_embeddings()
-        for row, job in enumerate(group):
-            if job.request.score_prompt:
-                job.prompt_logprobs = [None, *score_positions(
-                    head, hidden_BLD[row, :lengths[row] - 1], ids_BL[row, 1:lengths[row]],
-                    job.request.top_logprobs or 0)]
-        last_B = torch.tensor(lengths, device=self.device) - 1
-        logits_BV = head(hidden_BLD[torch.arange(len(group), device=self.device), last_B]).float()
-        done = self._take(group, logits_BV)
-        joining = [row for row in stays if not done[row]]
-        if joining:
-            output.past_key_values.batch_select_indices(torch.tensor(joining, device=self.device))
-            self._slots.join(output.past_key_values, [lengths[row] for row in joining])
-            self._active += [group[row] for row in joining]
+        """Pass over prompts, or their next part; who is through gives a first token and goes on as an answer."""
+        rows = KeyValues(self.model)
+        for job in group:
+            rows.add([block.key_values for block in job.blocks])
+            self.num_reused_tokens += job.num_known
+        counts = [self._count(job) for job in group]
+        self._packs.lay([job.request.pack for job in group])
+        hidden_BSD = rows.advance([job.request.prompt_ids[job.num_known:job.num_known + count]
+                                   for job, count in zip(group, counts, strict=True)])
+        self._score(group, counts, hidden_BSD)
+        through = [row for row, (job, count) in enumerate(zip(group, counts, strict=True)) if count == job.num_left]
+        for row, (job, count) in enumerate(zip(group, counts, strict=True)):
+            self._keep_blocks(job, count, row, rows, hidden_BSD[row])
+        if len(through) < len(group):
+            with self._changed:
+                self._waiting.extendleft(job for row, job in enumerate(group) if row not in set(through))
+        last_N = torch.tensor([counts[row] - 1 for row in through], dtype=torch.long, device=self.device)
+        hidden_ND = hidden_BSD[torch.tensor(through, dtype=torch.long, device=self.device), last_N]
+        done = self._take([group[row] for row in through], self.model.get_output_embeddings()(hidden_ND).float())
+        for row, is_done in zip(through, done, strict=True):
+            if not is_done:
+                self._answers.add([rows.read(row)])
+                self._active.append(group[row])
+
+    def _score(self, group: Sequence[_Job], counts: Sequence[int], hidden_BSD: torch.Tensor) -> None:
+        """Add the log-probabilities of a pass' tokens to the prompts that want them, all in one go."""
+        hidden, targets, wanted = [], list[int](), []
+        for row, (job, count) in enumerate(zip(group, counts, strict=True)):
+            if job.num_top is not None:
+                if job.blocks:  # the last token before these predicts the first of them
+                    hidden.append(job.blocks[-1].last_hidden_D[None])
+                hidden.append(hidden_BSD[row, :count - 1])
+                own = job.request.prompt_ids[max(job.num_known, 1):job.num_known + count]
+                targets += own
+                wanted.append((job, job.num_top, len(own)))
+        if not targets:
+            return
+        scores = score_positions(self.model.get_output_embeddings(), torch.cat(hidden),
+                                 torch.tensor(targets, device=self.device), max(top for _, top, _ in wanted))
+        start = 0
+        for job, top, number in wanted:
+            job.prompt_logprobs += [trimmed(score, top) for score in scores[start:start + number]]
+            start += number
+
+    def _keep_blocks(self, job: _Job, count: int, row: int, rows: KeyValues, hidden_SD: torch.Tensor) -> None:
+        """Keep what a pass computed of a prompt, for its next part and for others that begin alike."""
+        known, is_through = len(job.blocks), count == job.num_left
+        if is_through and not self._prefixes.is_kept:
+            return
+        start, end = job.num_known, min((job.num_known + count) // BLOCK_TOKENS, len(job.keys))
+        for number in range(known, end):
+            first, after = number * BLOCK_TOKENS, (number + 1) * BLOCK_TOKENS
+            job.blocks.append(Block(
+                key_values=rows.read(row, first, after).clone(), last_hidden_D=hidden_SD[after - 1 - start].clone(),
+                scores=() if job.num_top is None else tuple(job.prompt_logprobs[first:after]), num_top=job.num_top or 0))
+        self._prefixes.add(job.keys[:end], job.blocks[known:])
+        if is_through:
+            job.blocks = []
 
     def _step(self) -> None:
         """Extend every answer by a token."""
-        done = self._take(self._active, self._slots.advance([job.ids[-1] for job in self._active]))
+        self._packs.lay([job.request.pack for job in self._active])
+        hidden_BSD = self._answers.advance([job.ids[-1:] for job in self._active])
+        done = self._take(self._active, self.model.get_output_embeddings()(hidden_BSD[:, 0]).float())
         if any(done):
             self._keep([not each for each in done])
 
@@ -249,7 +394,7 @@ class TextEngine:
     def _keep(self, kept: Sequence[bool]) -> None:
         rows = [row for row, keep in enumerate(kept) if keep]
         self._active = [self._active[row] for row in rows]
-        self._slots.keep(rows)
+        self._answers.keep(rows)
 
 
 def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:

@@ -18,12 +18,16 @@ class Request:
     """Whether to return the log-probability of each token of the prompt."""
     top_logprobs: int | None = None
     """Likeliest tokens to return beside each log-probability; None returns no log-probabilities of the answer."""
+    number: int = 0
+    """Which of several answers to one prompt this is."""
     temperature: float = 0.0
     """Below 1e-4 the likeliest token is taken; else tokens are drawn from softmax(logits / temperature)."""
     top_p: float = 1.0
     """Draw only from the likeliest tokens that hold this share of the probability."""
     seed: int | None = None
     """Of the draws; None draws differently each time."""
+    pack: str | None = None
+    """Language pack that the model reads and answers with; None: the model itself."""
     stop: tuple[str, ...] = ()
     """Strings before which the answer is cut."""
 

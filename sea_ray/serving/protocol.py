@@ -35,7 +35,9 @@ class Sampled(Body):
     stop: StrictStr | list[StrictStr] | None = None
     stream: StrictBool = False
     stream_options: StreamOptions | None = None
-    n: StrictInt = 1
+    n: Annotated[int, Field(ge=1, strict=True)] = 1
+    prompt_logprobs: Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS, strict=True)] | None = None
+    return_token_ids: StrictBool = False
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
     logit_bias: dict[str, float] | None = None
@@ -43,8 +45,8 @@ class Sampled(Body):
 
     @model_validator(mode="after")
     def _refuse_what_is_not_supported(self) -> Sampled:
-        if self.n != 1:
-            raise ValueError(f"n={self.n} is not supported: one answer per prompt; send the prompt again")
+        if self.stream and (self.n != 1 or self.prompt_logprobs is not None or self.return_token_ids):
+            raise ValueError("stream with n, prompt_logprobs or return_token_ids is not supported: ask without stream")
         if self.presence_penalty or self.frequency_penalty:
             raise ValueError("presence_penalty and frequency_penalty are not supported, except 0")
         if self.logit_bias:
@@ -68,13 +70,15 @@ class CompletionRequest(Sampled):
     max_tokens: Count = 16
     logprobs: Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS, strict=True)] | None = None
     echo: StrictBool = False
-    best_of: StrictInt = 1
+    best_of: StrictInt | None = None
     suffix: StrictStr | None = None
 
     @model_validator(mode="after")
     def _refuse_more(self) -> CompletionRequest:
-        if self.best_of != 1:
-            raise ValueError(f"best_of={self.best_of} is not supported")
+        if self.best_of is not None and self.best_of != self.n:
+            raise ValueError(f"best_of={self.best_of} is not supported: all n={self.n} answers are returned, none is picked")
+        if self.prompt_logprobs is not None and self.echo:
+            raise ValueError("give echo with logprobs, or prompt_logprobs, not both")
         if self.suffix:
             raise ValueError("suffix is not supported: the model continues texts, it does not fill gaps")
         if self.stream and (self.echo or self.logprobs is not None):

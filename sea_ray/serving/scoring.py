@@ -5,6 +5,8 @@ Shape letters: N positions, C positions of a chunk, D d_model, V vocabulary, K l
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import nn
 
@@ -48,6 +50,11 @@ def token_logprobs(logits_CV: torch.Tensor, target_C: torch.Tensor, top_k: int) 
     tops = zip(top_ids_CK.tolist(), (top_logits_CK - total_C1).tolist(), strict=True)
     return [TokenLogprob(token, logprob, tuple(zip(ids, values, strict=True)))
             for token, logprob, (ids, values) in zip(targets, own, tops, strict=True)]
+
+
+def trimmed(score: TokenLogprob | None, top_k: int) -> TokenLogprob | None:
+    """Return a score with no more than the `top_k` likeliest tokens."""
+    return score if score is None or len(score.top) <= top_k else replace(score, top=score.top[:top_k])
 
 
 def draw_token(logits_V: torch.Tensor, request: Request, generator: torch.Generator | None) -> int:

@@ -10,6 +10,7 @@ from sea_ray.serving.app import build_app
 from sea_ray.serving.config import ServingConfig
 from sea_ray.serving.engine import TextEngine
 from sea_ray.serving.guard import key_digest
+from sea_ray.serving.models import Models, Served
 
 KEY = "sea-test"
 TEXTS = ["Budi tinggal di Jakarta.", "สมชายอยู่ที่เชียงใหม่", "ສົມໄຊຢູ່ວຽງຈັນ",
@@ -54,7 +55,7 @@ def engine(model, tokenizer):
 @pytest.fixture(scope="session")
 def app(engine):
     limits = ServingConfig(model_name="tiny", max_new_tokens=100, max_body_bytes=20_000)
-    return build_app(engine, "tiny", [key_digest("another"), key_digest(KEY)], limits)
+    return build_app(Models([Served(name="tiny", engine=engine)]), [key_digest("another"), key_digest(KEY)], limits)
 
 
 @pytest.fixture

@@ -155,7 +155,7 @@ def test_a_missing_or_wrong_key_is_refused_everywhere(app, header):
     ({"prompt": [[]]}, 400, "empty"),
     ({"prompt": [1.5]}, 400, "prompt"),
     ({}, 400, "prompt"),
-    ({"prompt": "a", "n": 2}, 400, "n=2 is not supported"),
+    ({"prompt": "a", "n": 17}, 400, "n=17 exceeds"),
     ({"prompt": "a", "best_of": 3}, 400, "best_of=3"),
     ({"prompt": "a", "logit_bias": {"5": 1}}, 400, "logit_bias"),
     ({"prompt": "a", "presence_penalty": 1}, 400, "presence_penalty"),
