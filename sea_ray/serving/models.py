@@ -5,6 +5,7 @@ A pack's model is called CHECKPOINT:LANGUAGE. Its values are loaded when it is f
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from sea_ray.neurons.pack import LanguagePack
 from sea_ray.neurons.untouched import tensor_digests
 from sea_ray.serving.api_errors import ApiError
 from sea_ray.serving.engine import TextEngine
+from sea_ray.serving.exchange import Request
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +33,8 @@ class Served:
     """Language code -> folder of its pack."""
     grafts: bool = False
     """Whether packs of an ancestor are laid on it, too; their effect is approximate. False refuses these."""
+    texts: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Language code -> held-out texts by which a pack's effect is measured when it is loaded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +57,7 @@ class Models:
         self.served = tuple(served)
         self._by_name = {each.name: each for each in served}
         self._digests: dict[str, Mapping[str, str]] = {}
-        self._approximate: dict[str, bool] = {}
+        self._loaded: dict[str, dict[str, Any]] = {}
         self._loading = threading.Lock()
 
     @property
@@ -101,12 +105,12 @@ class Models:
         """Return whether `find` answers at once, with nothing to load."""
         root, _, own = name.partition(":")
         pack = own or language
-        return not pack or root not in self._by_name or f"{root}:{pack}" in self._approximate
+        return not pack or root not in self._by_name or f"{root}:{pack}" in self._loaded
 
     def _load(self, served: Served, language: str) -> None:
         name = f"{served.name}:{language}"
         with self._loading:
-            if name in self._approximate:
+            if name in self._loaded:
                 return
             try:
                 pack = LanguagePack.load(served.packs[language])
@@ -118,7 +122,7 @@ class Models:
                 served.engine.load_pack(language, pack)
             except DataError as error:
                 raise ApiError(400, str(error), param="model", code="pack_of_another_base") from error
-            self._approximate[name] = approximate
+            self._loaded[name] = {"approximate": approximate, "bits_per_byte": _effect(served, language)}
 
     def names(self) -> list[str]:
         """Return the names of all models, checkpoints before packs."""
@@ -143,11 +147,30 @@ class Models:
                 "parent": None, "language": None, "loaded": True}
         if language:
             pack = read_json(served.packs[language] / "pack.json")
-            card |= {"parent": root, "language": language, "loaded": name in self._approximate,
-                     "approximate": self._approximate.get(name, served.grafts), "neurons": pack["neurons"]}
+            card |= {"parent": root, "language": language, "neurons": pack["neurons"], "loaded": name in self._loaded,
+                     "approximate": served.grafts, "bits_per_byte": None} | self._loaded.get(name, {})
         return card
 
     def close(self) -> None:
         """Stop the engines."""
         for engine in self.engines:
             engine.close()
+
+
+def _effect(served: Served, language: str) -> dict[str, float] | None:
+    """Return the bits per byte of held-out text with a loaded pack and without; None: there is no text.
+
+    The sum of -log2 p over the tokens of all texts, each after an end token, over their UTF-8 bytes.
+    """
+    engine, texts = served.engine, served.texts.get(language, ())
+    if not texts:
+        return None
+    start, num_bytes = engine.tokenizer.eos_token_id, sum(len(text.encode()) for text in texts)
+    prompts = [(start, *engine.tokenizer(text, add_special_tokens=False)["input_ids"])[:engine.max_context] for text in texts]
+
+    def bits(pack: str | None) -> float:
+        futures = engine.submit([Request(prompt_ids=ids, max_new_tokens=0, score_prompt=True, pack=pack) for ids in prompts])
+        scores = (score for future in futures for score in future.result().prompt_logprobs if score is not None)
+        return -sum(score.logprob for score in scores) / math.log(2) / num_bytes
+
+    return {"with": bits(language), "without": bits(None), "texts": len(texts)}

@@ -1,6 +1,7 @@
 """Language packs at request time: each row as if the pack lay on the model, all in one batch, the weights untouched."""
 
 import copy
+import math
 import threading
 from dataclasses import replace
 
@@ -165,6 +166,21 @@ def test_a_pack_of_another_base_is_refused_unless_it_may_be_grafted(model, token
         assert client.get("/v1/models/winner:th").json()["approximate"] is True
     finally:
         engine.close()
+
+
+def test_the_effect_of_a_pack_is_measured_when_it_is_loaded(base, laid, tokenizer, folders, texts):
+    models = Models([Served(name="base", engine=base, packs=folders, texts={"vi": texts})])
+    assert models.card("base:vi")["bits_per_byte"] is None
+    models.find("base:vi")
+    found = models.card("base:vi")["bits_per_byte"]
+    for name, own in {"with": laid["vi"], "without": laid[None]}.items():
+        nats = 0.0
+        for text in texts:
+            ids = torch.tensor([[tokenizer.eos_token_id, *tokenizer(text)["input_ids"]]])
+            with torch.no_grad():
+                nats -= own(ids).logits[0, :-1].log_softmax(-1).gather(1, ids[0, 1:, None]).sum().item()
+        assert found[name] == pytest.approx(nats / math.log(2) / sum(len(text.encode()) for text in texts), rel=1e-4)
+    assert found["texts"] == len(texts)
 
 
 def test_what_does_not_fit_is_refused_before_anything_is_loaded(base, packs):
