@@ -162,15 +162,18 @@ def _effect(served: Served, language: str) -> dict[str, float] | None:
 
     The sum of -log2 p over the tokens of all texts, each after an end token, over their UTF-8 bytes.
     """
-    engine, texts = served.engine, served.texts.get(language, ())
-    if not texts:
+    engine, prompts, num_bytes = served.engine, [], 0
+    for text in served.texts.get(language, ()):
+        ids = (engine.tokenizer.eos_token_id, *engine.tokenizer(text, add_special_tokens=False)["input_ids"])
+        if len(ids) <= engine.max_context:
+            prompts.append(ids)
+            num_bytes += len(text.encode())
+    if not prompts:
         return None
-    start, num_bytes = engine.tokenizer.eos_token_id, sum(len(text.encode()) for text in texts)
-    prompts = [(start, *engine.tokenizer(text, add_special_tokens=False)["input_ids"])[:engine.max_context] for text in texts]
 
     def bits(pack: str | None) -> float:
         futures = engine.submit([Request(prompt_ids=ids, max_new_tokens=0, score_prompt=True, pack=pack) for ids in prompts])
         scores = (score for future in futures for score in future.result().prompt_logprobs if score is not None)
         return -sum(score.logprob for score in scores) / math.log(2) / num_bytes
 
-    return {"with": bits(language), "without": bits(None), "texts": len(texts)}
+    return {"with": bits(language), "without": bits(None), "texts": len(prompts)}
