@@ -259,7 +259,7 @@ def load_engine(folder: Path, config: ServingConfig) -> TextEngine:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, use_safetensors=True,
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, config.dtype), use_safetensors=True,
                                                  trust_remote_code=False, local_files_only=True)
     model = model.to("cuda" if config.gpus_per_replica else "cpu")
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
