@@ -18,9 +18,12 @@ from sea_ray.evaluation.tokens import RequestTokens
 T = TypeVar("T")
 R = TypeVar("R")
 
-_RETRIED = frozenset({429, 500, 502, 503, 504})
+_RETRIED = frozenset({500, 502, 503, 504})
 _ATTEMPTS = 5
 _FIRST_WAIT_S = 0.25
+_BUSY = 429
+_LONGEST_WAIT_S = 600.0
+"""For a server that is busy: it says so, and when to come again."""
 
 
 class HttpGenerator:
@@ -160,16 +163,20 @@ class HttpGenerator:
                     future.cancel()
 
     def _post(self, path: str, body: dict[str, object]) -> dict[str, Any]:
-        problem = ""
-        for attempt in range(_ATTEMPTS):
+        problem, attempt, end = "", 0, time.monotonic() + _LONGEST_WAIT_S
+        while attempt < _ATTEMPTS:
             if attempt:
                 time.sleep(_FIRST_WAIT_S * 2**attempt)
             try:
                 response = self._client.post(self._url + path, json=body)
             except httpx.TransportError as error:
-                problem = f"{type(error).__name__}: {error}"
+                problem, attempt = f"{type(error).__name__}: {error}", attempt + 1
                 continue
-            if response.status_code not in _RETRIED:
+            if response.status_code == _BUSY and time.monotonic() < end:
+                time.sleep(_wait_s(response))
+                continue
+            attempt += 1
+            if response.status_code not in _RETRIED | {_BUSY}:
                 return self._read(response, path)
             problem = f"status {response.status_code}: {response.text[:200]}"
         raise MachineError(f"{self._url}{path} failed {_ATTEMPTS} times ({problem}); see that the server is up")
@@ -188,3 +195,9 @@ class HttpGenerator:
         if not isinstance(answer, dict) or "choices" not in answer:
             raise DataError(f"{self._url}{path} answered without choices: {response.text[:200]!r}")
         return answer
+
+
+def _wait_s(response: httpx.Response) -> float:
+    """Return the seconds after which a busy server wants to be asked again."""
+    wanted = response.headers.get("Retry-After", "")
+    return min(float(wanted), _LONGEST_WAIT_S) if wanted.isdigit() else 2 * _FIRST_WAIT_S

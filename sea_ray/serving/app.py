@@ -63,9 +63,10 @@ class Desk:
         """Refuse more work than can wait, and more answers than are given."""
         if body.n > self.limits.max_choices:
             raise ApiError(400, f"n={body.n} exceeds this server's limit of {self.limits.max_choices} answers", param="n")
-        if (waiting := self.engine.num_waiting) >= self.limits.max_waiting:
-            raise ApiError(429, f"{waiting} prompts are waiting for their turn, this server's limit is "
-                                f"{self.limits.max_waiting}: try again", kind="rate_limit_error")
+        most = self.limits.max_batch + self.limits.max_waiting
+        if self.engine.num_requests >= most:
+            raise ApiError(429, f"{self.engine.num_requests} requests are being answered or wait for their turn, this server's "
+                                f"limit is {most}: try again", kind="rate_limit_error")
 
     def ids(self, prompt: str | Sequence[int]) -> tuple[int, ...]:
         """Return a prompt's tokens, checked against context and vocabulary."""

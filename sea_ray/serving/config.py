@@ -23,7 +23,7 @@ class ServingConfig:
     max_batch: int = 64
     """Answers that one replica writes at a time."""
     max_waiting: int = 64
-    """Prompts that wait for their turn in one replica; who comes when so many do gets 429."""
+    """Requests that wait in one replica beside `max_batch`; who comes when so many do gets 429."""
     max_choices: int = 16
     """Most answers to one prompt (n)."""
     request_limit_s: float = 600.0

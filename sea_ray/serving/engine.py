@@ -130,6 +130,8 @@ class TextEngine:
         self.device = model.device
         self.max_context: int = model.config.max_position_embeddings
         self.vocab_size: int = model.config.vocab_size
+        self.num_requests = 0
+        """Submissions that are not answered yet."""
         self.num_reused_tokens = 0
         """Tokens of prompts that were known so far."""
         self._end_ids = end_ids(model, tokenizer)
@@ -180,7 +182,18 @@ class TextEngine:
             if self._closed:
                 raise MachineError("the engine is closed")
             self._waiting.extend(jobs)
+            self.num_requests += 1
             self._changed.notify()
+        left = len(jobs)
+
+        def count(_: Future[Answer]) -> None:
+            nonlocal left
+            with self._changed:
+                left -= 1
+                self.num_requests -= left == 0
+
+        for job in jobs:
+            job.future.add_done_callback(count)
         return [job.future for job in jobs]
 
     def _check(self, request: Request) -> None:

@@ -16,14 +16,14 @@ class Server:
     def __init__(self, model, tokenizer):
         self.model, self.tokenizer = model, tokenizer
         self.local = LocalGenerator(model, tokenizer)
-        self.echoes, self.failures, self.requests = True, 0, []
+        self.echoes, self.failures, self.failure, self.requests = True, 0, 503, []
 
     def __call__(self, request):
         body = json.loads(request.content)
         self.requests.append((request.url.path, body))
         if self.failures:
             self.failures -= 1
-            return httpx.Response(503, text="busy")
+            return httpx.Response(self.failure, text="busy", headers={"Retry-After": "0"})
         if request.headers.get("authorization") != "Bearer secret":
             return httpx.Response(401, json={"error": {"message": "no"}})
         if body["model"] != "tiny":
@@ -115,6 +115,17 @@ def test_busy_server_is_asked_again_and_a_dead_one_is_given_up(server):
     server.failures = 99
     with pytest.raises(MachineError, match="failed 5 times"):
         connect(server)
+
+
+def test_a_server_that_says_it_is_busy_is_waited_for(server, monkeypatch):
+    remote = connect(server)
+    expected = server.local.rolling_loglikelihoods(["a b"])
+    server.failures, server.failure = 3 * remote_module._ATTEMPTS, 429
+    assert remote.rolling_loglikelihoods(["a b"]) == pytest.approx(expected, abs=1e-4)
+    monkeypatch.setattr(remote_module, "_LONGEST_WAIT_S", 0.0)
+    server.failures = 10**6
+    with pytest.raises(MachineError, match="status 429"):
+        remote.rolling_loglikelihoods(["a b"])
 
 
 def test_refused_requests_and_garbage_name_the_answer(server):
