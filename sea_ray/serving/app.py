@@ -265,7 +265,7 @@ def load_engine(folder: Path, config: ServingConfig) -> TextEngine:
     model = model.to("cuda" if config.gpus_per_replica else "cpu")
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     return TextEngine(model, tokenizer, max_batch=config.max_batch, prefill_tokens=config.prefill_tokens,
-                      prefix_tokens=config.prefix_tokens)
+                      prefix_bytes=config.prefix_mb * 1_000_000)
 
 
 def application(folder: Path, config: ServingConfig, key_digests: Sequence[str]) -> FastAPI:

@@ -30,8 +30,8 @@ class ServingConfig:
     """Longest time for one request; then it fails with 504 and its places are freed."""
     prefill_tokens: int = 2048
     """Tokens of prompts that are read between two steps of the answers in progress; a longer prompt is read in parts."""
-    prefix_tokens: int = 32_768
-    """Tokens of prompts whose reading is kept for others that begin alike; 0 keeps none."""
+    prefix_mb: int = 256
+    """What may be kept of prompts for others that begin alike, 10^6 bytes; 0 keeps none."""
     max_new_tokens: int = 1024
     """Most tokens that one request may generate."""
     max_body_bytes: int = 8 << 20
@@ -53,7 +53,7 @@ class ServingConfig:
                      "max_body_bytes"):
             if getattr(self, name) < 1:
                 raise ConfigError(name, f"{getattr(self, name)} is below 1")
-        if self.prefix_tokens < 0:
-            raise ConfigError("prefix_tokens", f"{self.prefix_tokens} is negative; 0 keeps nothing")
+        if self.prefix_mb < 0:
+            raise ConfigError("prefix_mb", f"{self.prefix_mb} is negative; 0 keeps nothing")
         if not self.request_limit_s > 0:
             raise ConfigError("request_limit_s", f"{self.request_limit_s} is not above 0")

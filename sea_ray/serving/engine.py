@@ -109,7 +109,7 @@ class TextEngine:
     """Scores and continues prompts with a model that it owns from now on."""
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, max_batch: int = 64,
-                 prefill_tokens: int = 2048, prefix_tokens: int = 32_768) -> None:
+                 prefill_tokens: int = 2048, prefix_bytes: int = 256_000_000) -> None:
         """Start the engine's thread.
 
         Args:
@@ -118,7 +118,7 @@ class TextEngine:
             max_batch: answers in progress at a time.
             prefill_tokens: tokens of one pass over prompts, padding included, between two steps of the answers; a longer
                 prompt takes several.
-            prefix_tokens: beginnings of prompts that are kept for others that begin alike, tokens; 0 keeps none.
+            prefix_bytes: most that beginnings of prompts take that are kept for others that begin alike; 0 keeps none.
 
         Raises:
             ConfigError: if the model's attention slides over a window, which the cache here does not follow, or the
@@ -137,7 +137,7 @@ class TextEngine:
         self._end_ids = end_ids(model, tokenizer)
         self._max_batch = max_batch
         self._prefill_tokens = max(BLOCK_TOKENS, prefill_tokens // BLOCK_TOKENS * BLOCK_TOKENS)
-        self._prefixes = Prefixes(prefix_tokens)
+        self._prefixes = Prefixes(prefix_bytes)
         self._packs = PackRows(model)
         self._answers = KeyValues(model)
         self._active: list[_Job] = []
@@ -297,34 +297,32 @@ class TextEngine:
             waiting = [job for job in self._waiting if not job.future.cancelled()]
             group: list[_Job] = []
             under_way: set[bytes] = set()
+            first = widest = stays = 0
             for job in waiting:
-                if len(group) * BLOCK_TOKENS >= self._prefill_tokens:
+                if (len(group) + 1) * widest > self._prefill_tokens:
                     break
-                if not self._has_place(job, group):
+                wants_place = job.request.max_new_tokens > 1
+                if wants_place and len(self._active) + stays >= self._max_batch:
                     continue
                 job.go_on_from(self._prefixes.known(job.keys, job.num_top))
-                new_keys = job.keys[len(job.blocks):]
-                if self._fits(job, group) and not (new_keys and new_keys[0] in under_way):
-                    group.append(job)
-                    if self._prefixes.is_kept:
-                        under_way.update(new_keys)
+                count, new_keys = self._count(job), job.keys[len(job.blocks):]
+                if group and not self._share_pass(first, count, max(widest, count) * (len(group) + 1)):
+                    continue
+                if new_keys and new_keys[0] in under_way:
+                    continue
+                group.append(job)
+                first, widest, stays = first or count, max(widest, count), stays + wants_place
+                if self._prefixes.is_kept:
+                    under_way.update(new_keys)
+                    self._prefixes.use(job.keys[:len(job.blocks)])
             taken = set(map(id, group))
             self._waiting = deque(job for job in waiting if id(job) not in taken)
         return group
 
-    def _has_place(self, job: _Job, group: Sequence[_Job]) -> bool:
-        """Return whether a request's answer can be in progress after this pass."""
-        stays = sum(other.request.max_new_tokens > 1 for other in group)
-        return job.request.max_new_tokens <= 1 or len(self._active) + stays < self._max_batch
-
-    def _fits(self, job: _Job, group: Sequence[_Job]) -> bool:
-        """Return whether a request's tokens and those of others make a pass without much padding."""
-        if not group:
-            return True
-        first, length = self._count(group[0]), self._count(job)
-        low, high = min(first, length), max(first, length)
-        widest = max(length, *map(self._count, group))
-        return (high - low < SIMILAR_TOKENS or high < 1.5 * low) and (len(group) + 1) * widest <= self._prefill_tokens
+    def _share_pass(self, first: int, count: int, padded: int) -> bool:
+        """Return whether so many tokens go with the first prompt's without much padding, and all of it is not too much."""
+        low, high = min(first, count), max(first, count)
+        return (high - low < SIMILAR_TOKENS or high < 1.5 * low) and padded <= self._prefill_tokens
 
     def _count(self, job: _Job) -> int:
         """Return how many tokens of a prompt the next pass takes."""

@@ -17,6 +17,8 @@ import torch
 from sea_ray.serving.exchange import TokenLogprob
 
 BLOCK_TOKENS = 16
+SCORE_BYTES = 150
+"""Of a token with its log-probability, as Python's objects."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -31,6 +33,11 @@ class Block:
     """One for each of its tokens, if they were asked for."""
     num_top: int = 0
     """Likeliest tokens that each score has at least."""
+
+    @property
+    def num_bytes(self) -> int:
+        """What it takes, tensors and scores."""
+        return self.key_values.nbytes + self.last_hidden_D.nbytes + len(self.scores) * (SCORE_BYTES + SCORE_BYTES * self.num_top)
 
 
 def block_keys(prompt_ids: Sequence[int], pack: str | None) -> list[bytes]:
@@ -48,17 +55,17 @@ def block_keys(prompt_ids: Sequence[int], pack: str | None) -> list[bytes]:
 
 
 class Prefixes:
-    """The blocks that were used last, up to a number of tokens."""
+    """The blocks that were used last, up to a size."""
 
-    def __init__(self, max_tokens: int) -> None:
-        """Args: max_tokens: of all blocks; 0 keeps none."""
-        self._max_blocks = max_tokens // BLOCK_TOKENS
+    def __init__(self, max_bytes: int) -> None:
+        """Args: max_bytes: of all blocks; 0 keeps none."""
+        self._max_bytes, self._num_bytes = max_bytes, 0
         self._blocks: OrderedDict[bytes, Block] = OrderedDict()
 
     @property
     def is_kept(self) -> bool:
         """Whether anything is."""
-        return self._max_blocks > 0
+        return self._max_bytes > 0
 
     @property
     def num_tokens(self) -> int:
@@ -78,8 +85,13 @@ class Prefixes:
             if block is None or (num_top is not None and (not block.scores or block.num_top < num_top)):
                 break
             found.append(block)
-        self._touch(keys[:len(found)])
         return found
+
+    def use(self, keys: Sequence[bytes]) -> None:
+        """Make blocks the last used, the first of them the very last: what goes first is what nothing is known after."""
+        for key in reversed(keys):
+            if key in self._blocks:
+                self._blocks.move_to_end(key)
 
     def add(self, keys: Sequence[bytes], blocks: Sequence[Block]) -> None:
         """Keep a prompt's newest blocks; one with scores is not given up for one without.
@@ -92,16 +104,12 @@ class Prefixes:
             old = self._blocks.get(key)
             if old is None or not old.scores or (block.scores and block.num_top >= old.num_top):
                 self._blocks[key] = block
-        self._touch(keys)
-        while len(self._blocks) > self._max_blocks:
-            self._blocks.popitem(last=False)
+                self._num_bytes += block.num_bytes - (old.num_bytes if old else 0)
+        self.use(keys)
+        while self._num_bytes > self._max_bytes:
+            self._num_bytes -= self._blocks.popitem(last=False)[1].num_bytes
 
     def clear(self) -> None:
         """Forget all."""
         self._blocks.clear()
-
-    def _touch(self, keys: Sequence[bytes]) -> None:
-        """Make blocks the last used, the first of them the very last: what goes first is what nothing is known after."""
-        for key in reversed(keys):
-            if key in self._blocks:
-                self._blocks.move_to_end(key)
+        self._num_bytes = 0

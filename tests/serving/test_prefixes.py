@@ -22,9 +22,9 @@ def question_and_options(length=50, options=4):
 @pytest.fixture(scope="module")
 def engines(model, tokenizer):
     torch.set_num_threads(1)
-    some = {"keeps": TextEngine(model, tokenizer, prefill_tokens=256, prefix_tokens=4096),
-            "keeps nothing": TextEngine(model, tokenizer, prefill_tokens=256, prefix_tokens=0),
-            "reads in parts": TextEngine(model, tokenizer, prefill_tokens=BLOCK_TOKENS, prefix_tokens=0)}
+    some = {"keeps": TextEngine(model, tokenizer, prefill_tokens=256, prefix_bytes=10**8),
+            "keeps nothing": TextEngine(model, tokenizer, prefill_tokens=256, prefix_bytes=0),
+            "reads in parts": TextEngine(model, tokenizer, prefill_tokens=BLOCK_TOKENS, prefix_bytes=0)}
     yield some
     for engine in some.values():
         engine.close()
@@ -40,10 +40,11 @@ def test_a_key_says_all_that_came_before_and_the_pack():
 
 
 def test_blocks_that_others_go_on_from_outlive_their_ends():
-    kept = Prefixes(4 * BLOCK_TOKENS)
+    kept = Prefixes(4 * block().num_bytes)
     kept.add([b"a", b"b", b"c"], [block(), block(), block()])
     kept.add([b"a", b"x"], [block()])
     assert len(kept.known([b"a", b"x"], None)) == 2
+    kept.use([b"a", b"x"])
     kept.add([b"a", b"y"], [block()])
     assert kept.num_tokens == 4 * BLOCK_TOKENS
     assert len(kept.known([b"a", b"y"], None)) == 2
@@ -51,7 +52,7 @@ def test_blocks_that_others_go_on_from_outlive_their_ends():
 
 
 def test_scores_are_known_only_where_there_are_enough_of_them():
-    kept = Prefixes(1024)
+    kept = Prefixes(10**6)
     kept.add([b"a"], [block()])
     assert len(kept.known([b"a"], None)) == 1
     assert kept.known([b"a"], 0) == []
@@ -82,7 +83,7 @@ def test_options_of_a_question_score_as_each_alone(engines, model, way):
 
 
 def test_a_question_is_read_once_for_all_its_options(model, tokenizer):
-    engine, read = TextEngine(model, tokenizer, prefix_tokens=4096), 0
+    engine, read = TextEngine(model, tokenizer, prefix_bytes=10**8), 0
 
     def count(_module, _arguments, named):
         nonlocal read
