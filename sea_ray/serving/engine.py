@@ -14,7 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sea_ray.errors import ConfigError, MachineError
 from sea_ray.neurons.pack import LanguagePack
-from sea_ray.serving.exchange import Answer, Request, TokenLogprob
+from sea_ray.serving.exchange import Answer, Request, TokenLogprob, check_request
 from sea_ray.serving.key_values import KeyValues
 from sea_ray.serving.pack_rows import PackRows
 from sea_ray.serving.prefixes import BLOCK_TOKENS, Block, Prefixes, block_keys
@@ -176,7 +176,9 @@ class TextEngine:
             MachineError: if the engine is closed.
         """
         for request in requests:
-            self._check(request)
+            check_request(request, self.max_context, self.vocab_size)
+            if request.pack is not None and request.pack not in self._packs:
+                raise ConfigError("model", f"the language pack {request.pack!r} is not loaded")
         jobs = [_Job(request, self, on_text) for request in requests]
         with self._changed:
             if self._closed:
@@ -195,18 +197,6 @@ class TextEngine:
         for job in jobs:
             job.future.add_done_callback(count)
         return [job.future for job in jobs]
-
-    def _check(self, request: Request) -> None:
-        length = len(request.prompt_ids)
-        if length == 0:
-            raise ConfigError("prompt", "it is empty; at least one token is needed")
-        if length + request.max_new_tokens > self.max_context:
-            raise ConfigError("prompt", f"{length} tokens of prompt and {request.max_new_tokens} of answer exceed the "
-                                        f"model's context of {self.max_context} tokens")
-        if request.pack is not None and request.pack not in self._packs:
-            raise ConfigError("model", f"the language pack {request.pack!r} is not loaded")
-        if min(request.prompt_ids) < 0 or max(request.prompt_ids) >= self.vocab_size:
-            raise ConfigError("prompt", f"token ids must be in 0..{self.vocab_size - 1}")
 
     def load_pack(self, name: str, pack: LanguagePack) -> int:
         """Hold a language pack beside the model, for requests that name it.

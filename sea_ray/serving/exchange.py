@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
+
+from transformers import PreTrainedTokenizerBase
+
+from sea_ray.errors import ConfigError
+from sea_ray.serving.token_text import TokenBytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,3 +62,58 @@ class Answer:
     """One per prompt token, if asked for; the first is None, nothing predicts it."""
     logprobs: tuple[TokenLogprob, ...] = ()
     """One per token of token_ids, if asked for."""
+
+
+def check_request(request: Request, max_context: int, vocab_size: int) -> None:
+    """Refuse what a model cannot read or has no room to answer.
+
+    Args:
+        request: to the model.
+        max_context: tokens of a prompt and its answer.
+        vocab_size: ids that the model knows.
+
+    Raises:
+        ConfigError: the prompt is empty, too long with its answer, or has ids beyond the vocabulary.
+    """
+    length = len(request.prompt_ids)
+    if length == 0:
+        raise ConfigError("prompt", "it is empty; at least one token is needed")
+    if length + request.max_new_tokens > max_context:
+        raise ConfigError("prompt", f"{length} tokens of prompt and {request.max_new_tokens} of answer exceed the model's "
+                                    f"context of {max_context} tokens")
+    if min(request.prompt_ids) < 0 or max(request.prompt_ids) >= vocab_size:
+        raise ConfigError("prompt", f"token ids must be in 0..{vocab_size - 1}")
+
+
+class Engine(Protocol):
+    """What computes: prompts in, answers out, many at a time."""
+
+    tokenizer: PreTrainedTokenizerBase
+    """The model's."""
+    token_bytes: TokenBytes
+    """Of its tokens."""
+    max_context: int
+    """Tokens of a prompt and its answer."""
+    vocab_size: int
+    """Ids that the model knows."""
+    num_requests: int
+    """Submissions that are not answered yet."""
+
+    @property
+    def num_waiting(self) -> int:
+        """Prompts that wait for their turn."""
+
+    @property
+    def num_active(self) -> int:
+        """Answers in progress."""
+
+    def submit(self, requests: Sequence[Request], on_text: Callable[[str], None] | None = None) -> list[Future[Answer]]:
+        """Take requests; cancelling a future frees its place.
+
+        Raises:
+            ConfigError: a prompt that the model cannot read or has no room to answer.
+            MachineError: the engine is closed.
+        """
+
+    def close(self) -> None:
+        """Stop; what is unfinished fails."""
