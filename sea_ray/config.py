@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 from urllib.parse import urlsplit
 
+from sea_ray.arms import StudyConfig
 from sea_ray.cluster import BudgetConfig, ClusterConfig
 from sea_ray.corpus.config import CorpusConfig, NewPieces, TokenizerConfig
 from sea_ray.errors import ConfigError, nearest
@@ -271,6 +272,9 @@ class ExperimentConfig:
     sft: FineTuningConfig
     safety: SafetyConfig
     evaluation: EvaluationConfig
+    study: StudyConfig | None = None
+    """A study of neurons against continued pre-training in place of the whole method: `sweep`, `sft`, `safety` and `serving` are
+    not used. null: none."""
     benchmarks: BenchmarkConfig = field(default_factory=BenchmarkConfig)
     """Public benchmark files that are asked besides the demo world's questions."""
     serving: ServingConfig
@@ -285,6 +289,10 @@ class ExperimentConfig:
             if code not in self.corpus.languages:
                 raise ConfigError("neurons.languages", f"{code!r} is not in corpus.languages; add it there or take it "
                                                        f"out here (there: {', '.join(self.corpus.languages)})")
+        for code in self.study.languages if self.study else ():
+            if code not in self.neurons.languages:
+                raise ConfigError("study.languages", f"{code!r} is not in neurons.languages; add it there or take it out here "
+                                                     f"(there: {', '.join(self.neurons.languages)})")
         if "en" not in self.corpus.languages:
             raise ConfigError("corpus.languages", "English is missing; the sweep's limit on English needs it")
         for name, weights in self.sft.mixes.items():

@@ -18,6 +18,7 @@ from sea_ray.corpus.config import QualityConfig
 from sea_ray.corpus.sources import input_bytes, input_digests
 from sea_ray.evaluation.benchmarks import input_digests as benchmark_digests
 from sea_ray.execution import Stage
+from sea_ray.languages import HIGH_RESOURCE
 from sea_ray.neurons.config import NeuronControl
 from sea_ray.sft.stages import input_digests as sft_digests
 from sea_ray.stages.configs import (
@@ -33,7 +34,7 @@ from sea_ray.stages.configs import (
 from sea_ray.training.config import MixRule, PolicyControl, PolicyKind, TrainPolicy
 
 VERSIONS: dict[str, int] = {
-    "corpus": 5, "base": 2, "detection": 2, "neurons": 1, "continued_pretraining": 1, "merged": 1,
+    "corpus": 5, "base": 2, "detection": 2, "neurons": 2, "continued_pretraining": 2, "merged": 1,
     "conversations": 5, "sft": 3, "evaluation": 5, "gate": 1,
 }
 
@@ -129,6 +130,36 @@ def continued_pretraining(config: ExperimentConfig, control: PolicyControl, base
                                       policy=TrainPolicy(kind=kind, lora_rank=config.neurons.lora_rank,
                                                          lora_alpha=2.0 * config.neurons.lora_rank))
     return Stage(kind="continued_pretraining", name=f"control/{control}", place="group", config=stage,
+                 function="sea_ray.stages.neurons:build_continued_pretraining",
+                 parents={"base": base, "corpus": corpus}, version=VERSIONS["continued_pretraining"])
+
+
+def arm(config: ExperimentConfig, name: str, languages: tuple[str, ...], rate: float, seed: int, base: Artifact, corpus: Artifact,
+        statistics: Artifact) -> Stage:
+    """One training of a study's arm; every arm sees as many tokens of each language, or English and Chinese in their place.
+
+    Args:
+        config: the experiment with its study.
+        name: of the arm.
+        languages: that are taught.
+        rate: peak learning rate.
+        seed: of the order of the text, and of random neurons.
+        base, corpus, statistics: what it starts from.
+    """
+    assert config.study is not None
+    arm, own = config.study.arms[name], config.neurons
+    training = replace(own.training, learning_rate=rate, seed=seed)
+    if arm.trains == "neurons":
+        selection = replace(own.selection, method=arm.method, seed=seed)
+        chosen = replace(config, study=None,
+                         neurons=replace(own, languages=languages, selection=selection, training=training))
+        return neurons(chosen, base, corpus, statistics)
+    stage = ContinuedPretrainingStage(
+        languages=languages, training=training, context_tokens=own.context_tokens, learning_rate=rate,
+        replay=dict.fromkeys(HIGH_RESOURCE, arm.replay / len(HIGH_RESOURCE)) if arm.replay else {},
+        policy=TrainPolicy(kind=arm.trains, lora_rank=arm.lora_rank or TrainPolicy().lora_rank,
+                           lora_alpha=2.0 * (arm.lora_rank or TrainPolicy().lora_rank)))
+    return Stage(kind="continued_pretraining", name=name, place="group", config=stage,
                  function="sea_ray.stages.neurons:build_continued_pretraining",
                  parents={"base": base, "corpus": corpus}, version=VERSIONS["continued_pretraining"])
 

@@ -167,3 +167,35 @@ def _contains(distributions: Mapping[str, Any], params: Params) -> bool:
             return False
     return True
 
+
+class Listed:
+    """Proposes stages that are known beforehand and learns nothing: they run side by side, as trials do."""
+
+    rungs = None
+    """No trial ends early."""
+
+    def __init__(self, stages: Mapping[str, Stage]) -> None:
+        """Args: stages: name of the point -> what it computes."""
+        self._stages = dict(stages)
+        self._left = iter(enumerate(self._stages.items()))
+
+    @property
+    def num_trials(self) -> int:
+        """Trials that will be proposed."""
+        return len(self._stages)
+
+    @property
+    def identity(self) -> str:
+        """Of all stages."""
+        return fingerprint([stage.key.fingerprint for stage in self._stages.values()])
+
+    def remember(self, board: Board) -> None:
+        """Use a board for what is proposed: nothing is."""
+
+    def ask(self) -> Proposal | None:
+        """Return the next trial, or None after the last."""
+        number, (name, stage) = next(self._left, (0, (None, None)))
+        return None if name is None or stage is None else Proposal(number=number, point={"arm": name}, repetition=0, stage=stage)
+
+    def tell(self, proposal: Proposal, trial: Trial) -> None:
+        """Hear how a proposed trial ended."""

@@ -80,7 +80,7 @@ class NeuronStage:
 
 @dataclass(frozen=True, kw_only=True)
 class ContinuedPretrainingStage:
-    """Continued pre-training on the same tokens as all packs together: a control."""
+    """Continued pre-training on the same tokens as all packs together: a control, or an arm of a study."""
 
     languages: tuple[str, ...]
     training: TrainConfig
@@ -89,6 +89,8 @@ class ContinuedPretrainingStage:
     learning_rate: float
     policy: TrainPolicy
     """What trains."""
+    replay: Mapping[str, float] = field(default_factory=dict)
+    """Further language -> share of the tokens, in place of the languages'."""
 
 
 @dataclass(frozen=True, kw_only=True)

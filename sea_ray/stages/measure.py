@@ -72,8 +72,8 @@ def gains(before: dict[str, float], after: dict[str, float]) -> dict[str, float]
     """Return the figures that a neuron sweep decides by, from bits per byte before and after.
 
     Returns:
-        gain_sea: mean relative fall over the SEA languages; worst_sea_ratio: largest after / before among them;
-        english_ratio and chinese_ratio: after / before.
+        ratio_CODE: after / before of each language; english_ratio and chinese_ratio: the same; gain_sea: mean relative fall over
+        the SEA languages; worst_sea_ratio: their largest ratio.
     """
     ratio = {code: after[code] / before[code] for code in before}
     sea = [ratio[code] for code in SEA_LANGUAGES if code in ratio]
@@ -81,4 +81,4 @@ def gains(before: dict[str, float], after: dict[str, float]) -> dict[str, float]
     for code, name in (("en", "english_ratio"), ("zh", "chinese_ratio")):
         if code in ratio:
             figures[name] = ratio[code]
-    return figures
+    return figures | {f"ratio_{code}": value for code, value in ratio.items()}

@@ -84,11 +84,13 @@ def build_continued_pretraining(context: StageContext) -> Mapping[str, Any]:
     base = Checkpoint.load(context.parents["base"])
     model = base.load_model()
     before = base_bits(context)
-    sequences = pack_languages(corpus, config.languages, config.training.sequence_tokens)
+    rest = (1 - sum(config.replay.values())) / len(config.languages)
+    weights = dict.fromkeys(config.languages, rest) | dict(config.replay)
+    sequences = pack_languages(corpus, tuple(weights), config.training.sequence_tokens)
     training = replace(config.training, steps=config.training.steps * len(config.languages),
                        learning_rate=config.learning_rate)
     mixture = Mixture({code: part.num_sequences for code, part in sequences.items()},
-                      dict.fromkeys(config.languages, 1.0), training.seed, None, training.total_samples)
+                      weights, training.seed, None, training.total_samples)
     targets = {code: part.without_openings(config.context_tokens) for code, part in sequences.items()}
     trained = train_policy(model, config.policy, targets, mixture, training, context,
                            held_out_text(corpus, corpus.languages, training))

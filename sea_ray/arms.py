@@ -1,0 +1,94 @@
+"""The study of neurons against continued pre-training: its arms and how they are compared, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from sea_ray.errors import ConfigError
+from sea_ray.languages import HIGH_RESOURCE, language
+from sea_ray.neurons.config import Method
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmConfig:
+    """One way to teach a base its languages; all arms see as many tokens."""
+
+    title: str
+    """In words, for the page."""
+    trains: Literal["neurons", "all", "ffn_only", "embeddings", "lora"] = "neurons"
+    """What moves: each language's own neurons, each language on its own, and the packs merged; or values that all languages
+    share, all languages together."""
+    method: Method = "plnd"
+    """How neurons are chosen."""
+    lora_rank: int = 0
+    """Inner width of LoRA's adapters."""
+    replay: float = 0.0
+    """Share of the tokens that is English and Chinese, half each, in place of the languages'."""
+    alone: bool = False
+    """Whether each language is also taught to a base of its own, and measured on all: the matrix of interference."""
+    rates: tuple[float, ...] = ()
+    """Learning rates to choose from; none: the study's."""
+
+    def __post_init__(self) -> None:
+        """Check what goes together."""
+        if (self.trains == "lora") != (self.lora_rank > 0):
+            raise ConfigError("lora_rank", f"{self.lora_rank} does not go with trains={self.trains}: LoRA needs a rank above 0, "
+                                           "and nothing else has one")
+        if not 0 <= self.replay < 1:
+            raise ConfigError("replay", f"{self.replay} must lie between 0 and 1; 0 is none")
+        if self.replay and self.trains == "neurons":
+            raise ConfigError("replay", "neurons are trained on their language's text alone; set it for an arm that trains all "
+                                        "languages together")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyConfig:
+    """Which arms, on which languages, how often."""
+
+    arms: Mapping[str, ArmConfig]
+    """Name -> arm."""
+    reference: str
+    """Arm that the others are compared with, and by whose side the page sees them."""
+    languages: tuple[str, ...] = ("th", "vi", "ta", "jv")
+    """Languages that are taught."""
+    rates: tuple[float, ...] = (5e-5, 2e-4, 5e-4, 2e-3)
+    """Learning rates that each arm chooses from."""
+    rate_languages: tuple[str, ...] = ("th", "jv")
+    """Languages that are taught while rates are chosen."""
+    rate_seed: int = 100
+    """Of the order of the text then; none of `seeds`."""
+    max_cost: float = 0.01
+    """Most that bits per byte of English or Chinese may rise, as a share, for a rate to be chosen for the languages' gain; if
+    every rate costs more, the cheapest is taken."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Of the order of the text in the runs that are compared."""
+    alone_seed: int = 0
+    """Of the runs of one language each."""
+    arms_without: Mapping[str, str] = field(default_factory=dict)
+    """Arm of the method's full list that is left out -> why; the page says so."""
+
+    def __post_init__(self) -> None:
+        """Check what goes together."""
+        for code in (*self.languages, *self.rate_languages):
+            language(code, "languages")
+            if code in HIGH_RESOURCE:
+                raise ConfigError("languages", f"{code!r} is what must not suffer; teach others")
+        if not set(self.rate_languages) <= set(self.languages) or not self.rate_languages:
+            raise ConfigError("rate_languages", f"{', '.join(self.rate_languages) or 'none'}: name some of "
+                                                f"{', '.join(self.languages)}")
+        if self.reference not in self.arms:
+            raise ConfigError("reference", f"there is no arm {self.reference!r}; the arms are {', '.join(self.arms)}")
+        if len(set(self.seeds)) < 3:
+            raise ConfigError("seeds", f"{len(set(self.seeds))} seeds say nothing of chance: give three or more")
+        if self.rate_seed in self.seeds:
+            raise ConfigError("rate_seed", f"{self.rate_seed} is among the seeds that are compared; the rates would be chosen on "
+                                           "what they are judged by")
+        for name in self.arms:
+            if not all(rate > 0 for rate in self.rates_of(name)) or not self.rates_of(name):
+                raise ConfigError(f"arms.{name}.rates", "give rates above 0, here or for all arms")
+
+    def rates_of(self, arm: str) -> tuple[float, ...]:
+        """Return the learning rates that an arm chooses from."""
+        return self.arms[arm].rates or self.rates
