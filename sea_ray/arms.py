@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from sea_ray.errors import ConfigError
 from sea_ray.languages import HIGH_RESOURCE, language
-from sea_ray.neurons.config import Method
+from sea_ray.neurons.config import Method, SelectionConfig, SiteKind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +22,8 @@ class ArmConfig:
     share, all languages together."""
     method: Method = "plnd"
     """How neurons are chosen."""
+    sites: tuple[SiteKind, ...] = ()
+    """Kinds of sites that they are chosen from; none: the experiment's."""
     lora_rank: int = 0
     """Inner width of LoRA's adapters."""
     replay: float = 0.0
@@ -41,6 +43,19 @@ class ArmConfig:
         if self.replay and self.trains == "neurons":
             raise ConfigError("replay", "neurons are trained on their language's text alone; set it for an arm that trains all "
                                         "languages together")
+
+
+    def selection(self, own: SelectionConfig, seed: int = 0) -> SelectionConfig:
+        """Return how this arm's neurons are chosen.
+
+        Args:
+            own: how the experiment chooses them.
+            seed: of random neurons.
+
+        Raises:
+            ConfigError: the method cannot choose from these sites.
+        """
+        return replace(own, method=self.method, sites=self.sites or own.sites, seed=seed)
 
 
 @dataclass(frozen=True, kw_only=True)

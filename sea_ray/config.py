@@ -293,6 +293,11 @@ class ExperimentConfig:
             if code not in self.neurons.languages:
                 raise ConfigError("study.languages", f"{code!r} is not in neurons.languages; add it there or take it out here "
                                                      f"(there: {', '.join(self.neurons.languages)})")
+        for name, arm in self.study.arms.items() if self.study else ():
+            try:
+                arm.selection(self.neurons.selection)
+            except ConfigError as error:
+                raise ConfigError(f"study.arms.{name}.{error.path}", error.message) from error
         if "en" not in self.corpus.languages:
             raise ConfigError("corpus.languages", "English is missing; the sweep's limit on English needs it")
         for name, weights in self.sft.mixes.items():

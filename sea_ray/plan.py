@@ -150,9 +150,8 @@ def arm(config: ExperimentConfig, name: str, languages: tuple[str, ...], rate: f
     arm, own = config.study.arms[name], config.neurons
     training = replace(own.training, learning_rate=rate, seed=seed)
     if arm.trains == "neurons":
-        selection = replace(own.selection, method=arm.method, seed=seed)
-        chosen = replace(config, study=None,
-                         neurons=replace(own, languages=languages, selection=selection, training=training))
+        chosen = replace(config, study=None, neurons=replace(
+            own, languages=languages, selection=arm.selection(own.selection, seed), training=training))
         return neurons(chosen, base, corpus, statistics)
     stage = ContinuedPretrainingStage(
         languages=languages, training=training, context_tokens=own.context_tokens, learning_rate=rate,
