@@ -153,9 +153,10 @@ def arm(config: ExperimentConfig, name: str, languages: tuple[str, ...], rate: f
         chosen = replace(config, study=None, neurons=replace(
             own, languages=languages, selection=arm.selection(own.selection, seed), training=training))
         return neurons(chosen, base, corpus, statistics)
+    kept = [code for code in HIGH_RESOURCE if code in config.corpus.languages]
     stage = ContinuedPretrainingStage(
         languages=languages, training=training, context_tokens=own.context_tokens, learning_rate=rate,
-        replay=dict.fromkeys(HIGH_RESOURCE, arm.replay / len(HIGH_RESOURCE)) if arm.replay else {},
+        replay=dict.fromkeys(kept, arm.replay / len(kept)) if arm.replay else {},
         policy=TrainPolicy(kind=arm.trains, lora_rank=arm.lora_rank or TrainPolicy().lora_rank,
                            lora_alpha=2.0 * (arm.lora_rank or TrainPolicy().lora_rank)))
     return Stage(kind="continued_pretraining", name=name, place="group", config=stage,

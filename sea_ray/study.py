@@ -16,6 +16,7 @@ from sea_ray.config import ExperimentConfig
 from sea_ray.errors import SeaRayError
 from sea_ray.execution import Platform, Stage
 from sea_ray.languages import HIGH_RESOURCE
+from sea_ray.pipeline import Experiment, run_experiment
 from sea_ray.search import Listed
 
 K = TypeVar("K")
@@ -114,6 +115,19 @@ def run_study(config: ExperimentConfig, platform: Platform) -> Study:
                  rate_trainings=tuple(found for found, _ in trials.values() if found),
                  runs=tuple(run for run in runs if run.languages == study.languages),
                  alone=tuple(run for run in runs if run.languages != study.languages))
+
+
+def carry_out(config: ExperimentConfig, platform: Platform) -> Experiment | Study:
+    """Carry out the study of an experiment if it has one, else its whole method.
+
+    Args:
+        config: the experiment.
+        platform: where stages are computed.
+
+    Raises:
+        SeaRayError: whatever a stage refuses.
+    """
+    return run_study(config, platform) if config.study else run_experiment(config, platform)
 
 
 def _side_by_side(platform: Platform, name: str, stages: Mapping[K, Stage]) -> dict[K, tuple[Artifact | None, str | None]]:

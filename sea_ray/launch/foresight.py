@@ -12,8 +12,8 @@ from typing import Any, Literal
 from sea_ray.artifacts import Artifact, Store
 from sea_ray.config import BaseModelConfig, ExperimentConfig
 from sea_ray.execution import Endpoint, Search, Stage, Trial
-from sea_ray.pipeline import run_experiment
 from sea_ray.stages.configs import BaseStage, ContinuedPretrainingStage, ExtendedBaseStage, NeuronStage, SftStage
+from sea_ray.study import carry_out
 from sea_ray.tracking import NullTracker, Tracker
 from sea_ray.training.config import TrainPolicy
 from sea_ray.training.estimate import Training
@@ -128,7 +128,7 @@ def foresee(config: ExperimentConfig, store: Store) -> Foresight:
         store: says what is finished; is not written.
     """
     foresight = Foresight(store)
-    run_experiment(config, foresight)
+    carry_out(config, foresight)
     return foresight
 
 

@@ -19,8 +19,9 @@ from sea_ray.launch.narrator import Narrator
 from sea_ray.launch.plan import agree_to_price, check_budget
 from sea_ray.launch.room import check_plan
 from sea_ray.launch.wandb_tracker import WandbTracker, resolve_mode
-from sea_ray.pipeline import Experiment, run_experiment
+from sea_ray.pipeline import Experiment
 from sea_ray.search_space import label
+from sea_ray.study import Study, carry_out
 from sea_ray.tracking import JsonlTracker, Tracker, Trackers
 from sea_ray.upkeep import RUN
 
@@ -58,7 +59,7 @@ def _run(config: ExperimentConfig, overrides: Sequence[str], console: Console, n
         with RayPlatform.open(store, tracker, config.cluster, budget=config.budget) as platform:
             narrator = Narrator(platform, console)
             try:
-                experiment = run_experiment(config, narrator)
+                result = carry_out(config, narrator)
             finally:
                 notice.usd = round(platform.meter.usd, 2) or None  # without prices in budget nothing is known
     seconds = time.monotonic() - start
@@ -68,21 +69,49 @@ def _run(config: ExperimentConfig, overrides: Sequence[str], console: Console, n
         "name": config.name, "overrides": public_overrides(overrides), "config": plain(public_config(config)),
         "versions": versions(), "machine": machine(),
         "seconds": round(seconds, 1), "peak_memory_bytes": peak_bytes, "stages": plain(narrator.rows),
-        "experiment": describe(experiment), "made_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "made_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
     if all(row.reused for row in narrator.rows) and (folder / RUN).exists():
         # A run that computed nothing keeps the cost of the one that did.
         record |= {key: read_json(folder / RUN)[key] for key in ("seconds", "peak_memory_bytes")}
-    write_json(folder / RUN, record)
+    report = _conclude_study(result, record, store, console) if isinstance(result, Study) else _conclude(
+        result, record, store, config, console, notice)
+    _summarise_cost(record, report, seconds, console)
+    notice.report = f"{store.url.rstrip('/')}/{config.name}/{report.name}" if store.is_shared else str(report)
+    return 0
+
+
+def _conclude(experiment: Experiment, record: dict, store: Store, config: ExperimentConfig, console: Console, notice: Notice
+              ) -> Path:
+    """Write and tell what came of the whole method; return its page."""
+    folder = store.run_folder(config.name)
+    write_json(folder / RUN, record | {"experiment": describe(experiment)})
     report = write_run_report(store, experiment, record)
     card = write_model_card(store, experiment, config)
     for file in (folder / RUN, report, card):
         store.publish(file)
-    summarise(experiment, record, report, seconds, console)
+    summarise(experiment, console)
     console.print(f"model card  {card}")
     notice.winner = {**experiment.thresholds.winner.point, **experiment.mixes.winner.point}
-    notice.report = f"{store.url.rstrip('/')}/{config.name}/{report.name}" if store.is_shared else str(report)
-    return 0
+    return report
+
+
+def _conclude_study(study: Study, record: dict, store: Store, console: Console) -> Path:
+    """Write and tell what came of a study; return its page."""
+    from sea_ray.report.study_page import write_study
+    from sea_ray.study_report import study_data
+
+    folder = store.run_folder(record["name"])
+    data, report = study_data(study, record), folder / "report.html"
+    found = {"arms": plain(data.arms), "rates": plain(data.rates), "answer": list(data.answer)}
+    write_json(folder / RUN, record | {"study": found})
+    write_study(data, report)
+    for file in (folder / RUN, report):
+        store.publish(file)
+    console.print()
+    for sentence in data.answer:
+        console.print(sentence)
+    return report
 
 
 def make_tracker(config: ExperimentConfig, folder: Path, console: Console) -> Tracker:
@@ -119,7 +148,7 @@ def load_run(store: Store, name: str) -> dict:
     """Return the record of a finished run.
 
     Raises:
-        ConfigError: there is none of that name; lists those that are there.
+        ConfigError: there is none of that name; lists those that are there. Or it is a study's.
     """
     file = store.root / name / RUN
     store.fetch(file)
@@ -127,7 +156,10 @@ def load_run(store: Store, name: str) -> dict:
         known = sorted(path.parent.name for path in store.root.glob(f"*/{RUN}"))
         raise ConfigError("run", f"no finished run {name!r} in {store.url!r}; "
                                  + (f"there: {', '.join(known)}" if known else "run an experiment first"))
-    return read_json(file)
+    record: dict = read_json(file)
+    if "experiment" not in record:
+        raise ConfigError("run", f"{name!r} is a study: it compares arms and has no winner; name a run of the whole method")
+    return record
 
 
 def write_run_report(store: Store, experiment: Experiment, record: dict) -> Path:
@@ -150,10 +182,8 @@ def write_model_card(store: Store, experiment: Experiment, config: ExperimentCon
     return file
 
 
-def summarise(experiment: Experiment, record: dict, report: Path, seconds: float, console: Console) -> None:
-    """Print what a person wants to know at the end."""
-    rows = record["stages"]
-    reused = sum(row["reused"] for row in rows)
+def summarise(experiment: Experiment, console: Console) -> None:
+    """Print what a person wants to know of the whole method at the end."""
     neurons, gate = experiment.thresholds.winner, experiment.gate.facts
     assert neurons.artifact is not None
     facts = neurons.artifact.facts
@@ -162,6 +192,11 @@ def summarise(experiment: Experiment, record: dict, report: Path, seconds: float
     console.print(f"neurons     bits per byte {facts['gain_sea']:+.1%} better over {len(facts['runs'])} SEA languages, "
                   f"English x{facts['english_ratio']:.4f}")
     console.print(f"safety gate {'passed' if gate['passed'] else 'FAILED: ' + '; '.join(gate['reasons'][:3])}")
+
+
+def _summarise_cost(record: dict, report: Path, seconds: float, console: Console) -> None:
+    rows = record["stages"]
+    reused = sum(row["reused"] for row in rows)
     console.print(f"stages      {len(rows)} in all, {reused} reused" + (" (nothing had changed)" if reused == len(rows) else ""))
     memory = record["peak_memory_bytes"]
     console.print(f"took        {seconds:.0f} s, "

@@ -1,0 +1,108 @@
+"""What the page of a study shows: plain numbers and text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sea_ray.report.data import Cost, StageRow
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A relative change of bits per byte with its 95 % interval; below 0 is better."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the interval lies on one side of 0."""
+        return self.low > 0 or self.high < 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmRow:
+    """What an arm did, over all seeds."""
+
+    name: str
+    title: str
+    rate: float
+    """That it chose."""
+    taught: Estimate
+    """Mean over the languages that were taught."""
+    english: Estimate
+    chinese: Estimate | None
+    """None: it is not among the corpus' languages."""
+    untaught: Estimate | None
+    """Mean over the other SEA languages; None: there are none."""
+    difference: Estimate | None
+    """Taught languages, this arm minus the reference; None for that itself."""
+    by_language: Mapping[str, Estimate]
+    """Language -> change."""
+    trained_values: int
+    """Of one training; of neurons, of all languages' together."""
+    state_bytes: int
+    """Gradients and optimiser states of one worker."""
+    sent_bytes: int
+    """That the workers exchange in a step."""
+    step_s: float
+    """Of a step, as it was timed in this run."""
+    steps: int
+    """Of all languages."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RateRow:
+    """An arm with one rate, on the validation text."""
+
+    arm: str
+    rate: float
+    gain: float | None
+    """Relative fall over the languages taught then; None: it failed."""
+    cost: float | None
+    """Largest rise of English and Chinese."""
+    chosen: bool
+    error: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interference:
+    """One arm taught one language at a time, measured on all."""
+
+    arm: str
+    title: str
+    changes: Mapping[str, Mapping[str, float]]
+    """Taught language -> measured language -> relative change."""
+    together: Mapping[str, float]
+    """Measured language -> change when all were taught at once, the mean over the seeds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyData:
+    """All of it."""
+
+    name: str
+    made_at: str
+    answer: tuple[str, ...]
+    """Sentences that the figures bear."""
+    reference: str
+    max_cost: float
+    languages: tuple[str, ...]
+    rate_languages: tuple[str, ...]
+    seeds: int
+    documents: Mapping[str, int]
+    """Language -> test documents behind its figures."""
+    tokens: int
+    """That each arm was trained on, with each seed."""
+    arms: tuple[ArmRow, ...]
+    rates: tuple[RateRow, ...]
+    interference: tuple[Interference, ...]
+    left_out: Mapping[str, str]
+    """Arm that was not run -> why."""
+    command: str
+    config: str
+    versions: Mapping[str, str]
+    stages: tuple[StageRow, ...]
+    cost: Cost | None
