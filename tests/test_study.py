@@ -101,7 +101,7 @@ def finished(tmp_path_factory, miniature):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     store = Store(str(tmp_path_factory.mktemp("study")))
-    overrides = [*miniature, "+study=neurons_vs_pretraining", "study.languages=[th,id]", "study.rate_languages=[th]",
+    overrides = [*miniature, "study=neurons_vs_pretraining", "study.languages=[th,id]", "study.rate_languages=[th]",
                  "study.rates=[2.0e-4]", "~study.arms", "+study.arms={lsn: {title: neurons, alone: true}, lora: {title: LoRA, "
                  "trains: lora, lora_rank: 4}, replay: {title: replay, trains: all, replay: 0.25, alone: true}}"]
     config = compose_experiment(overrides)
