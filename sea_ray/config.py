@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 from urllib.parse import urlsplit
 
-from sea_ray.arms import StudyConfig
 from sea_ray.cluster import BudgetConfig, ClusterConfig
 from sea_ray.corpus.config import CorpusConfig, NewPieces, TokenizerConfig
 from sea_ray.errors import ConfigError, nearest
@@ -21,6 +20,7 @@ from sea_ray.serving.config import ServingConfig
 from sea_ray.sft.config import SftConfig
 from sea_ray.sft.teacher import TeacherConfig
 from sea_ray.stages.configs import NEURON_FIGURES, SFT_FIGURES
+from sea_ray.study_config import StudyConfig
 from sea_ray.training.config import MixRule, ModelConfig, PolicyControl, TrainConfig, TrainPolicy
 
 
@@ -273,8 +273,7 @@ class ExperimentConfig:
     safety: SafetyConfig
     evaluation: EvaluationConfig
     study: StudyConfig | None = None
-    """A study of neurons against continued pre-training in place of the whole method: `sweep`, `sft`, `safety` and `serving` are
-    not used. null: none."""
+    """A study in place of the whole method, which takes from the other settings what it needs. null: none."""
     benchmarks: BenchmarkConfig = field(default_factory=BenchmarkConfig)
     """Public benchmark files that are asked besides the demo world's questions."""
     serving: ServingConfig
@@ -289,15 +288,16 @@ class ExperimentConfig:
             if code not in self.corpus.languages:
                 raise ConfigError("neurons.languages", f"{code!r} is not in corpus.languages; add it there or take it "
                                                        f"out here (there: {', '.join(self.corpus.languages)})")
-        for code in self.study.languages if self.study else ():
+        study = self.study.neurons if self.study else None
+        for code in study.languages if study else ():
             if code not in self.neurons.languages:
-                raise ConfigError("study.languages", f"{code!r} is not in neurons.languages; add it there or take it out here "
-                                                     f"(there: {', '.join(self.neurons.languages)})")
-        for name, arm in self.study.arms.items() if self.study else ():
+                raise ConfigError("study.neurons.languages", f"{code!r} is not in neurons.languages; add it there or take it out "
+                                                             f"here (there: {', '.join(self.neurons.languages)})")
+        for name, arm in study.arms.items() if study else ():
             try:
                 arm.selection(self.neurons.selection)
             except ConfigError as error:
-                raise ConfigError(f"study.arms.{name}.{error.path}", error.message) from error
+                raise ConfigError(f"study.neurons.arms.{name}.{error.path}", error.message) from error
         if "en" not in self.corpus.languages:
             raise ConfigError("corpus.languages", "English is missing; the sweep's limit on English needs it")
         for name, weights in self.sft.mixes.items():

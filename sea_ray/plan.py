@@ -147,7 +147,8 @@ def arm(config: ExperimentConfig, name: str, languages: tuple[str, ...], rate: f
         base, corpus, statistics: what it starts from.
     """
     assert config.study is not None
-    arm, own = config.study.arms[name], config.neurons
+    assert config.study.neurons is not None
+    arm, own = config.study.neurons.arms[name], config.neurons
     training = replace(own.training, learning_rate=rate, seed=seed)
     if arm.trains == "neurons":
         chosen = replace(config, study=None, neurons=replace(

@@ -23,9 +23,10 @@ MEETINGS = {
 """(importing room, imported room): the contract in which they meet. No other room imports another."""
 
 LEVELS = ({"errors", "board"}, {"languages", "tracking", "artifacts", "decoding", "near_duplicates", "streams", "agreement"},
-          {"asking", "hub", "leases", "search_space"}, set(ROOMS), {"execution", "upkeep"}, {"objective", "stages", "cluster", "arms"},
-          {"config", "search"}, {"plan", "provenance"}, {"pipeline"}, {"study"},
-          {"run_report", "data_report", "study_report"}, {"launch"}, {"jobs"})
+          {"asking", "hub", "leases", "search_space"}, set(ROOMS), {"execution", "upkeep"},
+          {"objective", "stages", "cluster", "study_config"},
+          {"config", "search"}, {"plan", "provenance"}, {"pipeline"}, {"studies"},
+          {"run_report", "data_report"}, {"launch"}, {"jobs"})
 """A part imports only parts of a lower level, and itself."""
 
 EDGE = {"ray", "deepspeed", "hydra", "omegaconf", "wandb"}

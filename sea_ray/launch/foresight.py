@@ -13,7 +13,7 @@ from sea_ray.artifacts import Artifact, Store
 from sea_ray.config import BaseModelConfig, ExperimentConfig
 from sea_ray.execution import Endpoint, Search, Stage, Trial
 from sea_ray.stages.configs import BaseStage, ContinuedPretrainingStage, ExtendedBaseStage, NeuronStage, SftStage
-from sea_ray.study import carry_out
+from sea_ray.studies.carry_out import carry_out
 from sea_ray.tracking import NullTracker, Tracker
 from sea_ray.training.config import TrainPolicy
 from sea_ray.training.estimate import Training

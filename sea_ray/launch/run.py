@@ -21,7 +21,9 @@ from sea_ray.launch.room import check_plan
 from sea_ray.launch.wandb_tracker import WandbTracker, resolve_mode
 from sea_ray.pipeline import Experiment
 from sea_ray.search_space import label
-from sea_ray.study import Study, carry_out
+from sea_ray.studies.carry_out import carry_out
+from sea_ray.studies.neurons import NeuronResults
+from sea_ray.studies.tuning import TuningResults
 from sea_ray.tracking import JsonlTracker, Tracker, Trackers
 from sea_ray.upkeep import RUN
 
@@ -74,8 +76,10 @@ def _run(config: ExperimentConfig, overrides: Sequence[str], console: Console, n
     if all(row.reused for row in narrator.rows) and (folder / RUN).exists():
         # A run that computed nothing keeps the cost of the one that did.
         record |= {key: read_json(folder / RUN)[key] for key in ("seconds", "peak_memory_bytes")}
-    report = _conclude_study(result, record, store, console) if isinstance(result, Study) else _conclude(
-        result, record, store, config, console, notice)
+    if isinstance(result, Experiment):
+        report = _conclude(result, record, store, config, console, notice)
+    else:
+        report = _conclude_study(result, record, store, console)
     _summarise_cost(record, report, seconds, console)
     notice.report = f"{store.url.rstrip('/')}/{config.name}/{report.name}" if store.is_shared else str(report)
     return 0
@@ -96,20 +100,29 @@ def _conclude(experiment: Experiment, record: dict, store: Store, config: Experi
     return report
 
 
-def _conclude_study(study: Study, record: dict, store: Store, console: Console) -> Path:
+def _conclude_study(study: NeuronResults | TuningResults, record: dict, store: Store, console: Console) -> Path:
     """Write and tell what came of a study; return its page."""
-    from sea_ray.report.study_page import write_study
-    from sea_ray.study_report import study_data
-
     folder = store.run_folder(record["name"])
-    data, report = study_data(study, record), folder / "report.html"
-    found = {"arms": plain(data.arms), "rates": plain(data.rates), "answer": list(data.answer)}
-    write_json(folder / RUN, record | {"study": found})
-    write_study(data, report)
+    report = folder / "report.html"
+    if isinstance(study, NeuronResults):
+        from sea_ray.report.neuron_study_page import write_neuron_study
+        from sea_ray.studies.neurons_report import neuron_study_data
+
+        neurons = neuron_study_data(study, record)
+        answer, found = neurons.answer, {"arms": plain(neurons.arms), "rates": plain(neurons.rates)}
+        write_neuron_study(neurons, report)
+    else:
+        from sea_ray.report.tuning_study_page import write_tuning_study
+        from sea_ray.studies.tuning_report import tuning_study_data
+
+        tuning = tuning_study_data(study, record)
+        answer, found = tuning.answer, {"arms": plain(tuning.arms)}
+        write_tuning_study(tuning, report)
+    write_json(folder / RUN, record | {"study": found | {"answer": list(answer)}})
     for file in (folder / RUN, report):
         store.publish(file)
     console.print()
-    for sentence in data.answer:
+    for sentence in answer:
         console.print(sentence)
     return report
 

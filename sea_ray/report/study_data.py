@@ -1,4 +1,4 @@
-"""What the page of a study shows: plain numbers and text."""
+"""What the pages of studies show: plain numbers and text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sea_ray.report.data import Cost, StageRow
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """A relative change of bits per byte with its 95 % interval; below 0 is better."""
+    """A figure, or the difference of two, with its 95 % interval."""
 
     value: float
     low: float
@@ -24,7 +24,7 @@ class Estimate:
 
 @dataclass(frozen=True, kw_only=True)
 class ArmRow:
-    """What an arm did, over all seeds."""
+    """What an arm did, over all seeds: relative changes of bits per byte, below 0 is better."""
 
     name: str
     title: str
@@ -80,8 +80,8 @@ class Interference:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StudyData:
-    """All of it."""
+class NeuronStudyData:
+    """All of the study of neurons."""
 
     name: str
     made_at: str
@@ -101,6 +101,73 @@ class StudyData:
     interference: tuple[Interference, ...]
     left_out: Mapping[str, str]
     """Arm that was not run -> why."""
+    command: str
+    config: str
+    versions: Mapping[str, str]
+    stages: tuple[StageRow, ...]
+    cost: Cost | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuningArmRow:
+    """What an arm did, over all seeds."""
+
+    name: str
+    title: str
+    sea: Mapping[str, Estimate]
+    """Measure -> mean over the SEA languages."""
+    kept: Mapping[str, Estimate]
+    """Measure -> mean over English and Chinese."""
+    sea_difference: Mapping[str, Estimate]
+    """Measure -> this arm minus the reference; empty for that itself."""
+    kept_difference: Mapping[str, Estimate]
+    """The same in English and Chinese."""
+    by_language: Mapping[str, Mapping[str, Estimate]]
+    """Measure -> language -> figure."""
+    chance_of_best: float | None
+    """Share of draws from all arms' intervals in which this one is recommended; None: nothing is."""
+    on_front: bool
+    """Whether no other arm is better both in SEA and in English and Chinese, by the measure of the recommendation."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasureRow:
+    """What is compared."""
+
+    name: str
+    title: str
+    figures: tuple[str, ...]
+    higher_is_better: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuningStudyData:
+    """All of a study of ways to fine-tune."""
+
+    name: str
+    made_at: str
+    title: str
+    question: str
+    answer: tuple[str, ...]
+    """Sentences that the figures bear."""
+    reference: str
+    recommended: str | None
+    """Arm; None: nothing is recommended."""
+    recommend_by: str | None
+    """Measure."""
+    max_loss: float
+    measures: tuple[MeasureRow, ...]
+    arms: tuple[TuningArmRow, ...]
+    before: Mapping[str, tuple[Estimate, Estimate]]
+    """Measure -> SEA, English and Chinese of what every arm started from, where it was asked."""
+    settings: Mapping[str, Mapping[str, object]]
+    """Arm -> what is set in it."""
+    seeds: int
+    items: Mapping[str, int]
+    """Measure -> items behind it in each language."""
+    tokens: Mapping[str, int]
+    """Arm -> tokens of one training."""
+    not_shown: tuple[str, ...]
     command: str
     config: str
     versions: Mapping[str, str]

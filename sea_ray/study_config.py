@@ -1,10 +1,10 @@
-"""The study of neurons against continued pre-training: its arms and how they are compared, as plain values."""
+"""The studies: their arms and how these are compared, as plain values."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 from sea_ray.errors import ConfigError
 from sea_ray.languages import HIGH_RESOURCE, language
@@ -59,8 +59,8 @@ class ArmConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StudyConfig:
-    """Which arms, on which languages, how often."""
+class NeuronStudy:
+    """Neurons against continued pre-training: which arms, on which languages, how often."""
 
     arms: Mapping[str, ArmConfig]
     """Name -> arm."""
@@ -107,3 +107,80 @@ class StudyConfig:
     def rates_of(self, arm: str) -> tuple[float, ...]:
         """Return the learning rates that an arm chooses from."""
         return self.arms[arm].rates or self.rates
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuningArm:
+    """One way to fine-tune."""
+
+    title: str
+    """In words, for the page."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Dotted path of the experiment -> value in this arm."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """What of the figures is compared."""
+
+    title: str
+    """In words, for the page."""
+    figures: tuple[str, ...]
+    """Figures that are averaged, each as task/metric; chrF counts as a share of 100."""
+    higher_is_better: bool = True
+    """Which way is up."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuningStudy:
+    """Ways to fine-tune, each with several seeds, compared by what the models then do."""
+
+    title: str
+    """Of the page."""
+    question: str
+    """What is asked, in words."""
+    arms: Mapping[str, TuningArm]
+    """Name -> arm."""
+    reference: str
+    """Arm that the others are compared with."""
+    stages: tuple[Literal["broad", "high_quality"], ...]
+    """Stages of fine-tuning, one or both; arms and seeds differ in the last one, what comes before it is the same for all."""
+    tasks: tuple[str, ...]
+    """Tasks of the evaluation."""
+    measures: Mapping[str, Measure]
+    """Name -> measure; each over the SEA languages, and over English and Chinese."""
+    recommend_by: str | None = None
+    """Measure of which the arm with the best SEA mean is recommended, among those that surely lose no more than `max_loss` of it
+    in English and Chinese against the reference; null: nothing is recommended."""
+    max_loss: float = 0.02
+    """Most that English and Chinese may lose of that measure, in its unit."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Of the order of the conversations."""
+    not_shown: tuple[str, ...] = ()
+    """Sentences on what the study does not show."""
+
+    def __post_init__(self) -> None:
+        """Check what goes together."""
+        if self.reference not in self.arms:
+            raise ConfigError("reference", f"there is no arm {self.reference!r}; the arms are {', '.join(self.arms)}")
+        if len(set(self.seeds)) < 3:
+            raise ConfigError("seeds", f"{len(set(self.seeds))} seeds say nothing of chance: give three or more")
+        if self.stages not in (("broad",), ("high_quality",), ("broad", "high_quality")):
+            raise ConfigError("stages", f"{', '.join(self.stages) or 'none'}: name broad, high_quality or both in this order")
+        if self.recommend_by is not None and self.recommend_by not in self.measures:
+            raise ConfigError("recommend_by", f"there is no measure {self.recommend_by!r}; there are {', '.join(self.measures)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyConfig:
+    """What is studied in place of the whole method; exactly one."""
+
+    neurons: NeuronStudy | None = None
+    """Neurons against continued pre-training."""
+    tuning: TuningStudy | None = None
+    """Ways to fine-tune: language mixes, or what is taught about refusing."""
+
+    def __post_init__(self) -> None:
+        """Check that there is one."""
+        if sum(value is not None for value in vars(self).values()) != 1:
+            raise ConfigError("", "one study at a time, and not none: choose study=NAME, a file of conf/study")

@@ -11,7 +11,6 @@ import yaml
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
-from sea_ray.arms import StudyConfig
 from sea_ray.artifacts import Artifact
 from sea_ray.config import ExperimentConfig
 from sea_ray.decoding import decode
@@ -19,8 +18,9 @@ from sea_ray.evaluation.figures import Z95, EvalReport
 from sea_ray.languages import LANGUAGES, SEA_LANGUAGES
 from sea_ray.report.data import Cost, StageRow
 from sea_ray.report.formats import change, listing
-from sea_ray.report.study_data import ArmRow, Estimate, Interference, RateRow, StudyData
-from sea_ray.study import ArmRun, Study
+from sea_ray.report.study_data import ArmRow, Estimate, Interference, NeuronStudyData, RateRow
+from sea_ray.studies.neurons import ArmRun, NeuronResults
+from sea_ray.study_config import NeuronStudy
 
 DRAWS = 1000
 """Bootstrap samples of the documents."""
@@ -77,7 +77,7 @@ def _bits(report: EvalReport, code: str) -> NDArray[np.float64]:
     return np.array([row.score * len(row.prompt.encode()) for row in rows])
 
 
-def study_data(study: Study, record: Mapping[str, Any]) -> StudyData:
+def neuron_study_data(study: NeuronResults, record: Mapping[str, Any]) -> NeuronStudyData:
     """Return what the page shows.
 
     Args:
@@ -85,7 +85,8 @@ def study_data(study: Study, record: Mapping[str, Any]) -> StudyData:
         record: of the run (run.json).
     """
     config = decode(ExperimentConfig, record["config"])
-    chosen = config.study
+    assert config.study is not None
+    chosen = config.study.neurons
     assert chosen is not None
     bits, reports = Bits(EvalReport.load(study.before.folder)), _by_arm(study.runs)
     rates = {trial.arm: trial.rate for trial in study.rates if trial.chosen}
@@ -93,7 +94,7 @@ def study_data(study: Study, record: Mapping[str, Any]) -> StudyData:
     stages = tuple(StageRow(name=row["name"], kind=row["kind"], seconds=row["seconds"], reused=row["reused"],
                             fingerprint=row["fingerprint"]) for row in record["stages"])
     tokens = next(run.training.facts["tokens"] for run in study.runs if run.arm == chosen.reference)
-    return StudyData(
+    return NeuronStudyData(
         name=record["name"], made_at=record["made_at"], answer=tuple(answer(arms, chosen)), reference=chosen.reference,
         max_cost=chosen.max_cost, languages=chosen.languages, rate_languages=chosen.rate_languages, seeds=len(chosen.seeds),
         documents=bits.documents, tokens=tokens, arms=arms, left_out=chosen.arms_without,
@@ -114,7 +115,7 @@ def _by_arm(runs: Sequence[ArmRun]) -> dict[str, list[EvalReport]]:
     return found
 
 
-def _arm_row(name: str, study: StudyConfig, rate: float, bits: Bits, reports: Mapping[str, list[EvalReport]],
+def _arm_row(name: str, study: NeuronStudy, rate: float, bits: Bits, reports: Mapping[str, list[EvalReport]],
              runs: Sequence[ArmRun]) -> ArmRow:
     own, measured = reports[name], [code for code in LANGUAGES if code in bits.documents]
     untaught = [code for code in measured if code in SEA_LANGUAGES and code not in study.languages]
@@ -140,7 +141,7 @@ def _training_cost(training: Artifact) -> dict[str, Any]:
             "step_s": sum(report["seconds"] for report in reports) / steps}
 
 
-def _interference(name: str, study: StudyConfig, bits: Bits, together: Sequence[EvalReport], alone: Sequence[ArmRun]
+def _interference(name: str, study: NeuronStudy, bits: Bits, together: Sequence[EvalReport], alone: Sequence[ArmRun]
                   ) -> Interference:
     changes = {}
     for run in alone:
@@ -151,7 +152,7 @@ def _interference(name: str, study: StudyConfig, bits: Bits, together: Sequence[
     return Interference(arm=name, title=study.arms[name].title, changes=changes, together=means)
 
 
-def answer(arms: Sequence[ArmRow], study: StudyConfig) -> list[str]:
+def answer(arms: Sequence[ArmRow], study: NeuronStudy) -> list[str]:
     """Return what the figures say, in sentences; a difference is called one only if its interval leaves out 0.
 
     Args:

@@ -6,19 +6,20 @@ import numpy as np
 import pytest
 import torch
 
-from sea_ray.arms import ArmConfig, StudyConfig
 from sea_ray.artifacts import Store, plain
 from sea_ray.errors import ConfigError, SeaRayError
 from sea_ray.evaluation.figures import Detail, EvalReport, Figure
 from sea_ray.execution import SoloPlatform
 from sea_ray.launch.compose import compose_experiment
 from sea_ray.launch.foresight import foresee
-from sea_ray.report.study_page import render
-from sea_ray.study import RateTrial, carry_out, choose_rates
-from sea_ray.study_report import Bits, study_data
+from sea_ray.report.neuron_study_page import render
+from sea_ray.studies.carry_out import carry_out
+from sea_ray.studies.neurons import RateTrial, choose_rates
+from sea_ray.studies.neurons_report import Bits, neuron_study_data
+from sea_ray.study_config import ArmConfig, NeuronStudy
 
 ARMS = {"lsn": ArmConfig(title="neurons", alone=True), "full": ArmConfig(title="full", trains="all", alone=True)}
-STUDY = StudyConfig(arms=ARMS, reference="lsn", languages=("th", "jv"), rate_languages=("th",), rates=(1e-4, 1e-3))
+STUDY = NeuronStudy(arms=ARMS, reference="lsn", languages=("th", "jv"), rate_languages=("th",), rates=(1e-4, 1e-3))
 
 
 def rate_trial(arm, rate, gain, cost):
@@ -101,9 +102,10 @@ def finished(tmp_path_factory, miniature):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     store = Store(str(tmp_path_factory.mktemp("study")))
-    overrides = [*miniature, "study=neurons_vs_pretraining", "study.languages=[th,id]", "study.rate_languages=[th]",
-                 "study.rates=[2.0e-4]", "~study.arms", "+study.arms={lsn: {title: neurons, alone: true}, lora: {title: LoRA, "
-                 "trains: lora, lora_rank: 4}, replay: {title: replay, trains: all, replay: 0.25, alone: true}}"]
+    overrides = [*miniature, "study=neurons_vs_pretraining", "study.neurons.languages=[th,id]",
+                 "study.neurons.rate_languages=[th]", "study.neurons.rates=[2.0e-4]", "~study.neurons.arms",
+                 "+study.neurons.arms={lsn: {title: neurons, alone: true}, lora: {title: LoRA, trains: lora, lora_rank: 4}, "
+                 "replay: {title: replay, trains: all, replay: 0.25, alone: true}}"]
     config = compose_experiment(overrides)
     study = carry_out(config, SoloPlatform(store))
     yield config, study, store, overrides
@@ -136,7 +138,7 @@ def test_the_page_says_everything_that_was_measured(finished):
     config, study, _, overrides = finished
     record = {"name": "s", "overrides": overrides, "config": plain(config), "versions": {"torch": "x"}, "machine": "a machine",
               "seconds": 1.0, "peak_memory_bytes": 1, "stages": [], "made_at": "now"}
-    data = study_data(study, record)
+    data = neuron_study_data(study, record)
     page = render(data)
     assert {arm.name for arm in data.arms} == {"lsn", "lora", "replay"}
     for arm in data.arms:

@@ -5,21 +5,17 @@ Rates are chosen on other languages' runs, another seed and the validation text;
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 from sea_ray import plan
-from sea_ray.arms import StudyConfig
 from sea_ray.artifacts import Artifact
 from sea_ray.config import ExperimentConfig
 from sea_ray.errors import SeaRayError
 from sea_ray.execution import Platform, Stage
 from sea_ray.languages import HIGH_RESOURCE
-from sea_ray.pipeline import Experiment, run_experiment
-from sea_ray.search import Listed
-
-K = TypeVar("K")
+from sea_ray.studies.parallel import side_by_side
+from sea_ray.study_config import NeuronStudy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +46,7 @@ class ArmRun:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Study:
+class NeuronResults:
     """The results of a finished study."""
 
     corpus: Artifact
@@ -71,7 +67,7 @@ class Study:
         return [self.corpus, self.base, self.statistics, self.before, *self.rate_trainings, *runs]
 
 
-def run_study(config: ExperimentConfig, platform: Platform) -> Study:
+def run_neuron_study(config: ExperimentConfig, platform: Platform) -> NeuronResults:
     """Carry out a study; finished stages are reused.
 
     Args:
@@ -81,7 +77,8 @@ def run_study(config: ExperimentConfig, platform: Platform) -> Study:
     Raises:
         SeaRayError: whatever a stage refuses; no rate of an arm could be trained with.
     """
-    study = config.study
+    assert config.study is not None
+    study = config.study.neurons
     assert study is not None
     corpus = platform.run(plan.corpus(config))
     base = platform.run(plan.base(config, corpus))
@@ -92,7 +89,7 @@ def run_study(config: ExperimentConfig, platform: Platform) -> Study:
         made = plan.arm(config, arm, languages, rate, seed, base, corpus, statistics)
         return replace(made, name=name)
 
-    trials = _side_by_side(platform, "rates", {
+    trials = side_by_side(platform, "rates", {
         (arm, rate): stage(arm, study.rate_languages, rate, study.rate_seed, f"rates/{arm}/{rate:g}")
         for arm in study.arms for rate in study.rates_of(arm)})
     rates = choose_rates(study, [_rate_trial(arm, rate, *found, study.rate_languages) for (arm, rate), found in trials.items()])
@@ -102,7 +99,7 @@ def run_study(config: ExperimentConfig, platform: Platform) -> Study:
               for arm in study.arms for seed in study.seeds}
     wanted |= {(arm, study.alone_seed, (code,)): stage(arm, (code,), best[arm], study.alone_seed, f"alone/{arm}/{code}")
                for arm, own in study.arms.items() if own.alone for code in study.languages}
-    trainings = _side_by_side(platform, "arms", wanted)
+    trainings = side_by_side(platform, "arms", wanted)
     runs = []
     for (arm, seed, languages), (training, error) in trainings.items():
         if training is None:
@@ -111,30 +108,10 @@ def run_study(config: ExperimentConfig, platform: Platform) -> Study:
         model = platform.run(plan.merged(base, training, name=f"{name}/merged")) if training.kind == "neurons" else training
         evaluation = platform.run(plan.evaluation(config, name, model, corpus, chat=False, tasks=("text",)))
         runs.append(ArmRun(arm=arm, seed=seed, languages=languages, training=training, evaluation=evaluation))
-    return Study(corpus=corpus, base=base, statistics=statistics, before=before, rates=tuple(rates),
+    return NeuronResults(corpus=corpus, base=base, statistics=statistics, before=before, rates=tuple(rates),
                  rate_trainings=tuple(found for found, _ in trials.values() if found),
                  runs=tuple(run for run in runs if run.languages == study.languages),
                  alone=tuple(run for run in runs if run.languages != study.languages))
-
-
-def carry_out(config: ExperimentConfig, platform: Platform) -> Experiment | Study:
-    """Carry out the study of an experiment if it has one, else its whole method.
-
-    Args:
-        config: the experiment.
-        platform: where stages are computed.
-
-    Raises:
-        SeaRayError: whatever a stage refuses.
-    """
-    return run_study(config, platform) if config.study else run_experiment(config, platform)
-
-
-def _side_by_side(platform: Platform, name: str, stages: Mapping[K, Stage]) -> dict[K, tuple[Artifact | None, str | None]]:
-    """Run independent stages; return the result of each, or why there is none."""
-    trials = platform.sweep(name, Listed({stage.name: stage for stage in stages.values()}))
-    found = {trial.point["arm"]: (trial.artifact, trial.error) for trial in trials}
-    return {key: found[stage.name] for key, stage in stages.items()}
 
 
 def _rate_trial(arm: str, rate: float, training: Artifact | None, error: str | None, languages: Sequence[str]) -> RateTrial:
@@ -145,7 +122,7 @@ def _rate_trial(arm: str, rate: float, training: Artifact | None, error: str | N
                      cost=max(ratio[code] for code in HIGH_RESOURCE if code in ratio) - 1)
 
 
-def choose_rates(study: StudyConfig, trials: Sequence[RateTrial]) -> list[RateTrial]:
+def choose_rates(study: NeuronStudy, trials: Sequence[RateTrial]) -> list[RateTrial]:
     """Mark each arm's rate: of those within the cost the one with the largest gain, else the cheapest.
 
     Args:

@@ -1,4 +1,4 @@
-"""The page of a study, understood alone: question, answer, arms, figures, pictures, cost, what it does not show."""
+"""The page of the study of neurons, understood alone: question, answer, arms, figures, pictures, cost, what it does not show."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sea_ray.report.markup import Html, cell, details, element, heading, join, n
 from sea_ray.report.page import masthead, page, write_page
 from sea_ray.report.provenance import code_block
 from sea_ray.report.scatter import Trial, scatter
-from sea_ray.report.study_data import ArmRow, Estimate, Interference, RateRow, StudyData
+from sea_ray.report.study_data import ArmRow, Estimate, Interference, NeuronStudyData, RateRow
 from sea_ray.report.svg import figure
 
 QUESTION = ("A base model is to learn more of some languages. Is it better to train only the neurons that belong to each of "
@@ -28,14 +28,14 @@ NOT_SHOWN = (
 )
 
 
-def write_study(data: StudyData, file: Path) -> None:
+def write_neuron_study(data: NeuronStudyData, file: Path) -> None:
     """Write the page as one self-contained HTML file, whole or not at all."""
     write_page(render(data), file)
 
 
-def render(data: StudyData) -> str:
+def render(data: NeuronStudyData) -> str:
     """Return the page as text."""
-    sections: tuple[tuple[str, str, Callable[[StudyData], Html]], ...] = (
+    sections: tuple[tuple[str, str, Callable[[NeuronStudyData], Html]], ...] = (
         ("figures", "What each arm did", _figures), ("languages", "Language by language", _languages),
         ("rates", "How the rates were chosen", _rates), ("interference", "One language at a time", _interference),
         ("cost", "What an arm costs", _cost), ("limits", "What this does not show", _limits),
@@ -48,7 +48,7 @@ def render(data: StudyData) -> str:
         *(element("section", element("h2", title), body(data), id=part) for part, title, body in sections))
 
 
-def _figures(data: StudyData) -> Html:
+def _figures(data: NeuronStudyData) -> Html:
     ordered = sorted(data.arms, key=lambda arm: arm.taught.value)
     names = {arm.name: place for place, arm in enumerate(ordered, 1)}
     points = [Trial(name=str(names[arm.name]), x=100 * arm.english.value, y=-100 * arm.taught.value,
@@ -86,7 +86,7 @@ def _estimate(estimate: Estimate | None) -> Html:
     return element("td", formats.change(estimate.value), element("small", f" {interval}"), class_="num")
 
 
-def _languages(data: StudyData) -> Html:
+def _languages(data: NeuronStudyData) -> Html:
     shown = [arm for arm in data.arms if arm.name == data.reference] + sorted(
         (arm for arm in data.arms if arm.name != data.reference), key=lambda arm: arm.taught.value)[:3]
     series = [Series(name=arm.title, tone=1 + place, dots={
@@ -103,7 +103,7 @@ def _languages(data: StudyData) -> Html:
         details("All arms in all languages", table(["Arm", *map(number_heading, codes)], rows, "compact"))])
 
 
-def _rates(data: StudyData) -> Html:
+def _rates(data: NeuronStudyData) -> Html:
     languages = formats.listing([language_name(code) for code in data.rate_languages])
     rates = sorted({row.rate for row in data.rates})
     rows = []
@@ -124,7 +124,7 @@ def _rate(row: RateRow | None) -> Html:
     return element("td", element("strong", text) if row.chosen else text, class_="num")
 
 
-def _interference(data: StudyData) -> Html:
+def _interference(data: NeuronStudyData) -> Html:
     told = ("Each row is a model that was taught one language; each column says by how much bits per byte of a language changed, "
             "in per cent. The last row is the same arm taught all languages at once: where a language's own row has a lower "
             "figure than the last one, together is worse than alone.")
@@ -145,7 +145,7 @@ def _matrix(one: Interference) -> Html:
     return figure(join([element("strong", one.title), ". Orange is a fall (better), blue a rise."]), drawn)
 
 
-def _cost(data: StudyData) -> Html:
+def _cost(data: NeuronStudyData) -> Html:
     head = ["Arm", number_heading("values trained"), number_heading("gradients and states"), number_heading("sent per step"),
             number_heading("a step"), number_heading("steps")]
     rows = [[heading(arm.title), number(formats.short_count(arm.trained_values)), number(formats.size(arm.state_bytes)),
@@ -162,11 +162,11 @@ def _cost(data: StudyData) -> Html:
                   f"in {len(data.stages)} stages, {sum(row.reused for row in data.stages)} of them reused.") if cost else None])
 
 
-def _limits(data: StudyData) -> Html:
+def _limits(data: NeuronStudyData) -> Html:
     return element("ul", *(element("li", sentence) for sentence in NOT_SHOWN))
 
 
-def _repeat(data: StudyData) -> Html:
+def _repeat(data: NeuronStudyData) -> Html:
     versions = " · ".join(f"{name} {version}" for name, version in data.versions.items())
     rows = [[heading(row.name), cell(row.kind), number(formats.duration(row.seconds)),
              element("td", element("code", row.fingerprint))] for row in data.stages]

@@ -1,0 +1,131 @@
+"""The page of a study of fine-tunings, understood alone: question, answer, arms, figures, pictures, what it does not show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from sea_ray.report import formats
+from sea_ray.report.dots import Dot, Series, dot_plot
+from sea_ray.report.labels import in_order, language_name
+from sea_ray.report.markup import Html, cell, details, element, heading, join, number, number_heading, paragraph, table
+from sea_ray.report.page import masthead, page, write_page
+from sea_ray.report.provenance import code_block
+from sea_ray.report.scatter import Trial, scatter
+from sea_ray.report.study_data import Estimate, MeasureRow, TuningArmRow, TuningStudyData
+from sea_ray.report.svg import figure
+
+NOT_SHOWN = (
+    "One base, one set of neurons. The seeds change the order of the conversations, not what they start from.",
+    "Intervals are of one comparison each; with many arms and measures one or another will leave out 0 by chance.",
+)
+
+
+def write_tuning_study(data: TuningStudyData, file: Path) -> None:
+    """Write the page as one self-contained HTML file, whole or not at all."""
+    write_page(render(data), file)
+
+
+def render(data: TuningStudyData) -> str:
+    """Return the page as text."""
+    sections: tuple[tuple[str, str, Callable[[TuningStudyData], Html]], ...] = (
+        ("arms", "The arms", _arms), ("figures", "What each arm did", _figures),
+        ("languages", "Language by language", _languages), ("limits", "What this does not show", _limits), ("repeat", "How to repeat it", _repeat))
+    return page(
+        f"Study: {data.name}", masthead(data.title, data.name, data.made_at),
+        element("dl", element("dt", "Question"), element("dd", data.question), element("dt", "Answer"),
+                element("dd", *(paragraph(sentence) for sentence in data.answer)), class_="asked"),
+        element("nav", *(element("a", title, href=f"#{part}") for part, title, _ in sections), aria_label="Contents"),
+        *(element("section", element("h2", title), body(data), id=part) for part, title, body in sections))
+
+
+def _arms(data: TuningStudyData) -> Html:
+    rows = [[heading(arm.title, "reference" if arm.name == data.reference else None),
+             cell(formats.general(data.settings[arm.name])), number(formats.short_count(data.tokens[arm.name]))] for arm in data.arms]
+    return join([paragraph(f"Each with {data.seeds} seeds, from the same start; all that is not set here is the same."),
+                 table(["Arm", "what is set", number_heading("tokens")], rows, "compact")])
+
+
+def _figures(data: TuningStudyData) -> Html:
+    return join([_front(data) if data.recommend_by else None, *(_measure(data, measure) for measure in data.measures),
+                 paragraph("In brackets the 95 % interval, from the seeds and from the items. The second line of a cell is the "
+                           "difference from the reference, in bold where its interval leaves out 0.", "note")])
+
+
+def _front(data: TuningStudyData) -> Html:
+    assert data.recommend_by is not None
+    title = next(measure.title for measure in data.measures if measure.name == data.recommend_by)
+    reference = next(arm for arm in data.arms if arm.name == data.reference).kept[data.recommend_by].value
+    points = [Trial(name=arm.title, x=arm.kept[data.recommend_by].value, y=arm.sea[data.recommend_by].value,
+                    on_front=arm.on_front, keeps_limits=arm.kept[data.recommend_by].value >= reference - data.max_loss,
+                    is_winner=arm.name == data.recommended, title=arm.title) for arm in data.arms]
+    drawn = scatter(f"{title}: SEA languages against English and Chinese", points, x_name="English and Chinese",
+                    y_name="SEA languages", limit=reference - data.max_loss, limit_is_upper=False)
+    rows = [[heading(arm.title), number("–" if arm.chance_of_best is None else formats.share(arm.chance_of_best, 0))]
+            for arm in sorted(data.arms, key=lambda arm: -(arm.chance_of_best or 0.0))]
+    return join([figure(f"{title}. The line joins the arms that no other beats in both; the shaded side loses more in English "
+                        "and Chinese than is allowed; the ring is what is recommended.", drawn),
+                 table(["Arm", number_heading("chance that the rule picks it")], rows, "compact")])
+
+
+def _measure(data: TuningStudyData, measure: MeasureRow) -> Html:
+    before = data.before.get(measure.name)
+    rows = [[heading(arm.title, "reference" if arm.name == data.reference else None),
+             _cell(arm.sea[measure.name], arm.sea_difference.get(measure.name)),
+             _cell(arm.kept[measure.name], arm.kept_difference.get(measure.name))] for arm in data.arms]
+    if before:
+        rows.insert(0, [heading("before", "what every arm starts from"), _cell(before[0], None), _cell(before[1], None)])
+    better = "more is better" if measure.higher_is_better else "less is better"
+    return element("section", element("h3", measure.title),
+                   paragraph(f"Mean of {formats.listing(measure.figures)}; {better}; {data.items[measure.name]} items in each "
+                             "language."),
+                   table(["Arm", number_heading("SEA languages"), number_heading("English and Chinese")], rows, "compact"))
+
+
+def _cell(estimate: Estimate, difference: Estimate | None) -> Html:
+    shown = element("span", f"{formats.figure(estimate.value, 'bits')} ", element("small", _interval(estimate)))
+    if difference is None:
+        return element("td", shown, class_="num")
+    text = f"{difference.value:+.3f} {_interval(difference)}".replace("-", "−")
+    return element("td", shown, element("br"), element("strong" if difference.is_clear else "small", text), class_="num")
+
+
+def _interval(estimate: Estimate) -> str:
+    return f"[{formats.figure(estimate.low, 'bits')}, {formats.figure(estimate.high, 'bits')}]"
+
+
+def _languages(data: TuningStudyData) -> Html:
+    return join(_of_measure(data, measure) for measure in data.measures)
+
+
+def _of_measure(data: TuningStudyData, measure: MeasureRow) -> Html:
+    shown: list[TuningArmRow] = sorted(data.arms, key=lambda arm: arm.name != data.reference)[:5]
+    series = [Series(name=arm.title, tone=1 + place, dots={
+        code: Dot(value=each.value, low=each.low, high=each.high,
+                  title=f"{language_name(code)}, {arm.title}: {formats.figure(each.value, 'bits')}")
+        for code, each in arm.by_language[measure.name].items()}) for place, arm in enumerate(shown)]
+    codes = in_order(shown[0].by_language[measure.name])
+    rows = [[heading(arm.title), *(number(formats.figure(arm.by_language[measure.name][code].value, "bits")) for code in codes)]
+            for arm in data.arms]
+    return element("section", element("h3", measure.title), figure(
+        "right is better" if measure.higher_is_better else "left is better",
+        dot_plot(f"{measure.title} per language", series, format_tick=formats.general, width=720),
+        marks=[(one.name, one.tone) for one in series]),
+        details("All arms", table(["Arm", *map(number_heading, codes)], rows, "compact")))
+
+
+def _limits(data: TuningStudyData) -> Html:
+    return element("ul", *(element("li", sentence) for sentence in (*data.not_shown, *NOT_SHOWN)))
+
+
+def _repeat(data: TuningStudyData) -> Html:
+    versions = " · ".join(f"{name} {version}" for name, version in data.versions.items())
+    rows = [[heading(row.name), cell(row.kind), number(formats.duration(row.seconds)),
+             element("td", element("code", row.fingerprint))] for row in data.stages]
+    cost = paragraph(f"The whole study took {formats.duration(data.cost.wall_s)}"
+                     f"{f', on {data.cost.machine}' if data.cost.machine else ''}; "
+                     f"{formats.short_count(data.cost.tokens_trained)} tokens trained.") if data.cost else None
+    return join([code_block(data.command), paragraph(versions, "versions"), cost,
+                 details("The whole configuration", code_block(data.config)),
+                 details(f"All {len(data.stages)} stages", table(["Stage", "kind", number_heading("time"), "fingerprint"], rows,
+                                                                  "compact"))])
