@@ -30,7 +30,8 @@ def render(data: TuningStudyData) -> str:
     """Return the page as text."""
     sections: tuple[tuple[str, str, Callable[[TuningStudyData], Html]], ...] = (
         ("arms", "The arms", _arms), ("figures", "What each arm did", _figures),
-        ("languages", "Language by language", _languages), ("limits", "What this does not show", _limits), ("repeat", "How to repeat it", _repeat))
+        ("languages", "Language by language", _languages), ("limits", "What this does not show", _limits),
+        ("repeat", "How to repeat it", _repeat))
     return page(
         f"Study: {data.name}", masthead(data.title, data.name, data.made_at),
         element("dl", element("dt", "Question"), element("dd", data.question), element("dt", "Answer"),
@@ -41,7 +42,8 @@ def render(data: TuningStudyData) -> str:
 
 def _arms(data: TuningStudyData) -> Html:
     rows = [[heading(arm.title, "reference" if arm.name == data.reference else None),
-             cell(formats.general(data.settings[arm.name])), number(formats.short_count(data.tokens[arm.name]))] for arm in data.arms]
+             cell(formats.general(data.settings[arm.name])), number(formats.short_count(data.tokens[arm.name]))]
+            for arm in data.arms]
     return join([paragraph(f"Each with {data.seeds} seeds, from the same start; all that is not set here is the same."),
                  table(["Arm", "what is set", number_heading("tokens")], rows, "compact")])
 
