@@ -5,9 +5,29 @@ from __future__ import annotations
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from sea_ray.errors import ConfigError, MachineError
+
+
+class ErrorDetail(BaseModel):
+    """What went wrong."""
+
+    message: str
+    """Found value, rule, remedy."""
+    type: str
+    """OpenAI's class of it: invalid_request_error, authentication_error, rate_limit_error, server_error."""
+    param: str | None
+    """Field of the request."""
+    code: str | None
+    """OpenAI's name of it, where there is one."""
+
+
+class ErrorBody(BaseModel):
+    """The body of every response that is not a good one."""
+
+    error: ErrorDetail
 
 
 class ApiError(Exception):
@@ -60,7 +80,9 @@ def install_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def _http(_: Request, error: HTTPException) -> JSONResponse:
-        return error_response(ApiError(error.status_code, str(error.detail)))
+        response = error_response(ApiError(error.status_code, str(error.detail)))
+        response.headers.update(error.headers or {})  # of 405: what is allowed
+        return response
 
     @app.exception_handler(Exception)
     async def _unforeseen(_: Request, error: Exception) -> JSONResponse:

@@ -9,7 +9,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi import Request as HttpRequest
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from jinja2 import TemplateError
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
@@ -17,6 +17,19 @@ from starlette.responses import Response
 from sea_ray.serving.api_errors import ApiError, install_error_handlers
 from sea_ray.serving.config import ServingConfig
 from sea_ray.serving.delivery import events, gathered
+from sea_ray.serving.described import (
+    ChatCompletion,
+    Completion,
+    Health,
+    ModelCard,
+    ModelList,
+    Text,
+    TokenizerInfo,
+    Tokens,
+    answers,
+    describe,
+    refusals,
+)
 from sea_ray.serving.engine import TextEngine
 from sea_ray.serving.exchange import Answer, Request
 from sea_ray.serving.guard import Guard
@@ -28,6 +41,10 @@ from sea_ray.serving.token_text import TokenBytes
 
 PACK_HEADER = "X-Language-Pack"
 """Names a language pack for clients whose model names cannot."""
+
+
+GENERATION = (400, 404, 429, 503, 504)
+"""Status codes of refusals and failures where text is generated, beside those of every route."""
 
 
 def encode(engine: TextEngine, text: str) -> list[int]:
@@ -95,6 +112,9 @@ class Desk:
         self.check(body)
         if not body.prompts:
             raise ApiError(400, "there is no prompt", param="prompt")
+        if len(body.prompts) > self.limits.max_prompts:
+            raise ApiError(400, f"{len(body.prompts):,} prompts exceed this server's limit of {self.limits.max_prompts:,}: send "
+                                "fewer at a time", param="prompt")
         score = body.echo and body.logprobs is not None
         return [request for prompt in body.prompts
                 for request in self.request(body, self.ids(prompt), body.max_tokens, body.logprobs, score)]
@@ -127,11 +147,12 @@ def build_app(models: Models, key_digests: Sequence[str], limits: ServingConfig)
         yield
         models.close()
 
-    app = FastAPI(title="sea_ray", docs_url=None, redoc_url=None, lifespan=lifespan)
+    app = FastAPI(title="sea_ray", docs_url=None, redoc_url=None, lifespan=lifespan, responses=refusals(401, 413, 500))
     meters = Meters(models)
     app.add_middleware(Guard, key_digests=key_digests, max_body_bytes=limits.max_body_bytes)
     app.add_middleware(Metered, meters=meters)
     install_error_handlers(app)
+    describe(app)
 
     async def desk(name: str, http: HttpRequest) -> Desk:
         language = http.headers.get(PACK_HEADER)
@@ -152,7 +173,7 @@ Reception = Callable[[str, HttpRequest], Awaitable[Desk]]
 
 
 def _add_completions(app: FastAPI, reception: Reception, meters: Meters) -> None:
-    @app.post("/v1/completions", response_model=None)
+    @app.post("/v1/completions", response_model=None, responses=answers(Completion, *GENERATION, stream=True))
     async def completions(body: CompletionRequest, http: HttpRequest) -> Response:
         desk = await reception(body.model, http)
         requests = desk.completion_requests(body)
@@ -170,7 +191,7 @@ def _add_completions(app: FastAPI, reception: Reception, meters: Meters) -> None
 
 
 def _add_chat(app: FastAPI, reception: Reception, meters: Meters) -> None:
-    @app.post("/v1/chat/completions", response_model=None)
+    @app.post("/v1/chat/completions", response_model=None, responses=answers(ChatCompletion, *GENERATION, stream=True))
     async def chat(body: ChatRequest, http: HttpRequest) -> Response:
         desk = await reception(body.model, http)
         requests, names, limit_s = desk.chat_requests(body), desk.engine.token_bytes, desk.limits.request_limit_s
@@ -205,15 +226,15 @@ def _stream(chunks: AsyncIterator[str]) -> StreamingResponse:
 
 
 def _add_information(app: FastAPI, models: Models) -> None:
-    @app.get("/v1/models")
+    @app.get("/v1/models", responses=answers(ModelList))
     async def list_models() -> dict[str, Any]:
         return {"object": "list", "data": models.cards()}
 
-    @app.get("/v1/models/{name:path}")
+    @app.get("/v1/models/{name:path}", responses=answers(ModelCard, 404))
     async def model(name: str) -> dict[str, Any]:
         return models.card(name)
 
-    @app.get("/health")
+    @app.get("/health", responses=answers(Health))
     async def health() -> dict[str, str]:
         return {"status": "ok"}
 
@@ -222,14 +243,14 @@ def _add_tokens(app: FastAPI, models: Models) -> None:
     def tokenizer_of(name: str | None) -> TextEngine:
         return models.served[0].engine if name is None else models.root(name).engine
 
-    @app.get("/tokenizer_info")
+    @app.get("/tokenizer_info", responses=answers(TokenizerInfo, 400, 404))
     async def tokenizer_info(model: str | None = None) -> dict[str, Any]:
         tokenizer = tokenizer_of(model).tokenizer
         return {"tokenizer_class": type(tokenizer).__name__, "eos_token": tokenizer.eos_token,
                 "bos_token": tokenizer.bos_token, "pad_token": tokenizer.pad_token,
                 "chat_template": tokenizer.chat_template}
 
-    @app.post("/tokenize")
+    @app.post("/tokenize", responses=answers(Tokens, 400, 404))
     async def tokenize(body: TokenizeRequest) -> dict[str, Any]:
         if body.add_special_tokens:
             raise ApiError(400, "add_special_tokens=true is not supported: prompts get no special tokens here",
@@ -238,14 +259,14 @@ def _add_tokens(app: FastAPI, models: Models) -> None:
         ids = encode(engine, body.prompt)
         return {"tokens": ids, "count": len(ids), "max_model_len": engine.max_context}
 
-    @app.post("/detokenize")
+    @app.post("/detokenize", responses=answers(Text, 400, 404))
     async def detokenize(body: DetokenizeRequest) -> dict[str, str]:
         engine = tokenizer_of(body.model)
         return {"prompt": engine.token_bytes.decode(checked_ids(engine, body.tokens, "tokens") if body.tokens else [])}
 
 
 def _add_metrics(app: FastAPI, meters: Meters) -> None:
-    @app.get("/metrics")
+    @app.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
         return Response(meters.page(), media_type=meters.content_type)
 

@@ -24,6 +24,8 @@ class ServingConfig:
     """Answers that one replica writes at a time."""
     max_waiting: int = 64
     """Requests that wait in one replica beside `max_batch`; who comes when so many do gets 429."""
+    max_prompts: int = 1024
+    """Most prompts of one request."""
     max_choices: int = 16
     """Most answers to one prompt (n)."""
     request_limit_s: float = 600.0
@@ -49,8 +51,8 @@ class ServingConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.port < 65536:
             raise ConfigError("port", f"{self.port} is not a port; 1-65535, or 0 for any free one")
-        for name in ("num_replicas", "max_batch", "max_waiting", "max_choices", "prefill_tokens", "max_new_tokens",
-                     "max_body_bytes"):
+        for name in ("num_replicas", "max_batch", "max_waiting", "max_prompts", "max_choices", "prefill_tokens",
+                     "max_new_tokens", "max_body_bytes"):
             if getattr(self, name) < 1:
                 raise ConfigError(name, f"{getattr(self, name)} is below 1")
         if self.prefix_mb < 0:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr, model_validator
 
 MAX_TOP_LOGPROBS = 20
 """As OpenAI's limit."""
@@ -29,8 +29,8 @@ class Sampled(Body):
     """The fields that text and chat completions share."""
 
     model: StrictStr
-    temperature: float = Field(default=1.0, ge=0, le=2)
-    top_p: float = Field(default=1.0, gt=0, le=1)
+    temperature: float = Field(default=1.0, ge=0, le=2, strict=True)
+    top_p: float = Field(default=1.0, gt=0, le=1, strict=True)
     seed: Seed | None = None
     stop: StrictStr | list[StrictStr] | None = None
     stream: StrictBool = False
@@ -38,9 +38,9 @@ class Sampled(Body):
     n: Annotated[int, Field(ge=1, strict=True)] = 1
     prompt_logprobs: Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS, strict=True)] | None = None
     return_token_ids: StrictBool = False
-    presence_penalty: float = 0.0
-    frequency_penalty: float = 0.0
-    logit_bias: dict[str, float] | None = None
+    presence_penalty: StrictFloat = 0.0
+    frequency_penalty: StrictFloat = 0.0
+    logit_bias: dict[str, StrictFloat] | None = None
     user: StrictStr | None = None
 
     @model_validator(mode="after")

@@ -8,6 +8,7 @@ import pytest
 import torch
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from served_apart import served_apart
 from small_world import make_small
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
@@ -125,3 +126,10 @@ def door(open_door):
     """The small checkpoint, open while a module's tests run."""
     with open_door(max_batch=8, max_waiting=16) as door:
         yield door
+
+
+@pytest.fixture
+def server(small):
+    """The small checkpoint, served by a process of its own."""
+    with served_apart(small.folder, max_batch=8, max_waiting=16) as server:
+        yield server

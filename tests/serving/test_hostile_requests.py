@@ -1,0 +1,108 @@
+"""Whatever is sent, the answer is right or says what is wrong, and the next one is right, too."""
+
+import itertools
+import json
+import socket
+
+import httpx
+import pytest
+from hostile import FIXED, posts
+from hypothesis import HealthCheck, Phase, given, seed, settings
+
+ANY = {"deadline": None, "database": None, "suppress_health_check": list(HealthCheck),
+       "phases": [Phase.generate, Phase.shrink]}
+
+
+def check(response: httpx.Response) -> None:
+    """Check that a response is one of the documented ones."""
+    assert response.status_code in (200, 400, 404, 413, 429), response.text
+    if response.status_code == 200:
+        if not response.headers["content-type"].startswith("text/event-stream"):
+            assert json.loads(response.content)
+            return
+        lines = [line.removeprefix("data: ") for line in response.text.split("\n\n") if line]
+        assert lines[-1] == "[DONE]"
+        assert all("error" not in json.loads(line) for line in lines[:-1])
+        return
+    error = response.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert error["message"]
+    assert error["type"] == ("rate_limit_error" if response.status_code == 429 else "invalid_request_error")
+
+
+def check_known(client: httpx.Client, small, count: int = 6) -> None:
+    """Check that known answers are still given."""
+    texts = small.sure_texts[:count]
+    found = client.post("/v1/completions", json={"model": "small", "prompt": texts, "max_tokens": 24, "temperature": 0}).json()
+    assert [choice["text"] for choice in found["choices"]] == [small.sure[text] for text in texts]
+
+
+@pytest.fixture
+def client(door):
+    with httpx.Client(base_url=door.url, headers=door.headers, timeout=60) as client:
+        yield client
+
+
+@pytest.mark.parametrize("claim", FIXED)
+def test_an_impossible_body_gets_its_reason(client, door, small, claim):
+    check(client.post("/v1/completions", content=FIXED[claim], headers={"Content-Type": "application/json"}))
+    assert door.emptied(within_s=20)
+    check_known(client, small)
+
+
+def send_generated(client: httpx.Client, count: int, number: int = 0) -> list[int]:
+    """Send so many requests, other ones for another number; check what comes back, and return the statuses."""
+    statuses = []
+
+    @seed(number)
+    @given(posts())
+    @settings(max_examples=count, **ANY)
+    def send(post):
+        path, content, kind = post
+        response = client.post(path, content=content, headers={"Content-Type": kind})
+        statuses.append(response.status_code)
+        check(response)
+
+    send()
+    return statuses
+
+
+def test_generated_requests_get_documented_answers(client, door, small):
+    statuses = send_generated(client, 300)
+    assert min(statuses.count(200), statuses.count(400)) > 50
+    assert door.emptied()
+    check_known(client, small, 24)
+
+
+@pytest.mark.soak
+def test_ten_thousand_generated_requests_leave_the_server_as_it_was(server, small):
+    """After the first third what is kept of prompts has filled; from there to the end memory grows by at most 5 %."""
+    with httpx.Client(base_url=server.url, headers=server.headers, timeout=60) as client:
+        check_known(client, small, 24)
+        resident = []
+        for third in range(3):
+            statuses = send_generated(client, 3400, third)
+            assert min(statuses.count(200), statuses.count(400)) > 500
+            resident.append(server.resident_bytes())
+        check_known(client, small, 24)
+        metrics = client.get("/metrics").text
+    print(f"resident MiB after each third: {[round(size / 2**20, 1) for size in resident]}")
+    assert 'sea_ray_answers_in_progress{model="small"} 0.0' in metrics
+    assert 'sea_ray_prompts_waiting{model="small"} 0.0' in metrics
+    assert resident[2] <= 1.05 * resident[0]
+
+
+def test_a_path_or_header_of_any_bytes_gets_an_answer(door):
+    host, port = door.url.removeprefix("http://").split(":")
+    post = b"POST /v1/completions HTTP/1.1\r\n"
+    heads = [b"GET /v1/models/%00%ff%ud8 HTTP/1.1", b"GET /v1/models/" + b"a" * 9000 + b" HTTP/1.1", b"G\x00T / HTTP/1.1",
+             b"\x16\x03\x01", post + b"Content-Length: -5", post + b"Content-Length: 99999999999999999999",
+             post + b"Transfer-Encoding: chunked\r\n\r\nzz", b"GET /tokenizer_info?model=%ed%a0%80 HTTP/1.1",
+             b"GET /tokenizer_info HTTP/1.1\r\nX-Language-Pack: \xff\xfe"]
+    for head in heads:
+        with socket.create_connection((host, int(port)), timeout=5) as link:
+            link.sendall(head + f"\r\nHost: a\r\nAuthorization: Bearer {door.key}\r\nConnection: close\r\n\r\n".encode())
+            said = b"".join(itertools.takewhile(bool, iter(lambda link=link: link.recv(65536), None)))
+        assert said.startswith(b"HTTP/1.1 ") or not said
+        assert not said.startswith(b"HTTP/1.1 5"), head
+    assert httpx.get(door.url + "/health").status_code == 200
