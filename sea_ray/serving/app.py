@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import FastAPI
 from fastapi import Request as HttpRequest
@@ -42,6 +42,12 @@ from sea_ray.serving.token_text import TokenBytes
 PACK_HEADER = "X-Language-Pack"
 """Names a language pack for clients whose model names cannot."""
 
+
+LONG_BYTES = 1 << 16
+"""A body from which on it is read beside the event loop, so that nobody else waits for it."""
+
+Made = TypeVar("Made")
+Asked = TypeVar("Asked")
 
 GENERATION = (400, 404, 429, 503, 504)
 """Status codes of refusals and failures where text is generated, beside those of every route."""
@@ -176,7 +182,7 @@ def _add_completions(app: FastAPI, reception: Reception, meters: Meters) -> None
     @app.post("/v1/completions", response_model=None, responses=answers(Completion, *GENERATION, stream=True))
     async def completions(body: CompletionRequest, http: HttpRequest) -> Response:
         desk = await reception(body.model, http)
-        requests = desk.completion_requests(body)
+        requests = await read(desk.completion_requests, body, http)
         head, names, limit_s = header("text_completion", desk.name), desk.engine.token_bytes, desk.limits.request_limit_s
         if body.stream:
             return _stream(events(desk.engine, requests[0], lambda piece, end: text_chunk(head, piece, end),
@@ -194,7 +200,8 @@ def _add_chat(app: FastAPI, reception: Reception, meters: Meters) -> None:
     @app.post("/v1/chat/completions", response_model=None, responses=answers(ChatCompletion, *GENERATION, stream=True))
     async def chat(body: ChatRequest, http: HttpRequest) -> Response:
         desk = await reception(body.model, http)
-        requests, names, limit_s = desk.chat_requests(body), desk.engine.token_bytes, desk.limits.request_limit_s
+        requests = await read(desk.chat_requests, body, http)
+        names, limit_s = desk.engine.token_bytes, desk.limits.request_limit_s
         if body.stream:
             head = header("chat.completion.chunk", desk.name)
             return _stream(events(
@@ -207,6 +214,11 @@ def _add_chat(app: FastAPI, reception: Reception, meters: Meters) -> None:
                    | extras(body, request, answer, names)
                    for index, (request, answer) in enumerate(zip(requests, answers, strict=True))]
         return JSONResponse({**header("chat.completion", desk.name), "choices": choices, "usage": usage(requests, answers)})
+
+
+async def read(make: Callable[[Asked], Made], body: Asked, http: HttpRequest) -> Made:
+    """Return what is made of a body; of a long one in a thread, since cutting megabytes of text into tokens takes seconds."""
+    return make(body) if len(await http.body()) < LONG_BYTES else await run_in_threadpool(make, body)
 
 
 def extras(body: Sampled, request: Request, answer: Answer, names: TokenBytes) -> dict[str, Any]:
@@ -251,12 +263,12 @@ def _add_tokens(app: FastAPI, models: Models) -> None:
                 "chat_template": tokenizer.chat_template}
 
     @app.post("/tokenize", responses=answers(Tokens, 400, 404))
-    async def tokenize(body: TokenizeRequest) -> dict[str, Any]:
+    async def tokenize(body: TokenizeRequest, http: HttpRequest) -> dict[str, Any]:
         if body.add_special_tokens:
             raise ApiError(400, "add_special_tokens=true is not supported: prompts get no special tokens here",
                            param="add_special_tokens")
         engine = tokenizer_of(body.model)
-        ids = encode(engine, body.prompt)
+        ids = await read(lambda body: encode(engine, body.prompt), body, http)
         return {"tokens": ids, "count": len(ids), "max_model_len": engine.max_context}
 
     @app.post("/detokenize", responses=answers(Text, 400, 404))

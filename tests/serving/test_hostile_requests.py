@@ -3,6 +3,7 @@
 import itertools
 import json
 import socket
+import threading
 
 import httpx
 import pytest
@@ -48,6 +49,21 @@ def test_an_impossible_body_gets_its_reason(client, door, small, claim):
     check(client.post("/v1/completions", content=FIXED[claim], headers={"Content-Type": "application/json"}))
     assert door.emptied(within_s=20)
     check_known(client, small)
+
+
+@pytest.mark.parametrize(("path", "field"), [
+    ("/v1/completions", "prompt"), ("/tokenize", "prompt"), ("/v1/chat/completions", None)])
+def test_nobody_waits_while_a_long_text_is_read(client, path, field):
+    text = "กขค " * 200_000
+    body = {"model": "small", **({field: text} if field else {"messages": [{"role": "user", "content": text}]})}
+    statuses = []
+    thread = threading.Thread(target=lambda: statuses.append(client.post(path, json=body).status_code))
+    thread.start()
+    answered = 0
+    while thread.is_alive():
+        answered += httpx.get(f"{client.base_url}/health").status_code == 200
+    assert statuses == [200 if path == "/tokenize" else 400]
+    assert answered > 10
 
 
 def send_generated(client: httpx.Client, count: int, number: int = 0) -> list[int]:
