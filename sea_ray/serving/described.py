@@ -140,8 +140,12 @@ class ModelCard(_Described):
     parent: str | None
     language: str | None
     loaded: bool
-    approximate: bool = False
-    neurons: Any = None
+    neurons: int | None = None
+    """Of the pack."""
+    approximate: bool | None = None
+    """Whether the pack is an ancestor's."""
+    bits_per_byte: dict[str, float] | None = None
+    """Of held-out text, with the pack and without; measured when it is loaded."""
 
 
 class ModelList(_Described):

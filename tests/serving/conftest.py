@@ -13,7 +13,7 @@ from small_world import make_small
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from sea_ray.serving.app import build_app
+from sea_ray.serving.app import build_app, load_engine
 from sea_ray.serving.config import ServingConfig
 from sea_ray.serving.engine import TextEngine
 from sea_ray.serving.guard import key_digest
@@ -110,10 +110,8 @@ def open_door(small):
 
     @contextlib.contextmanager
     def opened(**limits):
-        model = Qwen2ForCausalLM.from_pretrained(small.folder)
         config = ServingConfig(model_name="small", **limits)
-        engine = TextEngine(model, small.tokenizer, max_batch=config.max_batch, prefill_tokens=config.prefill_tokens,
-                            prefix_tokens=config.prefix_tokens)
+        engine = load_engine(small.folder, config)
         app = build_app(Models([Served(name="small", engine=engine)]), [key_digest(KEY)], config)
         with listening(app) as url:
             yield Door(url, engine, app)
@@ -131,5 +129,5 @@ def door(open_door):
 @pytest.fixture
 def server(small):
     """The small checkpoint, served by a process of its own."""
-    with served_apart(small.folder, max_batch=8, max_waiting=16) as server:
+    with served_apart(small.folder, max_batch=8, max_waiting=16, prefix_mb=8) as server:
         yield server

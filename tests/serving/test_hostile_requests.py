@@ -54,7 +54,7 @@ def test_an_impossible_body_gets_its_reason(client, door, small, claim):
 @pytest.mark.parametrize(("path", "field"), [
     ("/v1/completions", "prompt"), ("/tokenize", "prompt"), ("/v1/chat/completions", None)])
 def test_nobody_waits_while_a_long_text_is_read(client, path, field):
-    text = "กขค " * 200_000
+    text = "กขค " * 80_000
     body = {"model": "small", **({field: text} if field else {"messages": [{"role": "user", "content": text}]})}
     statuses = []
     thread = threading.Thread(target=lambda: statuses.append(client.post(path, json=body).status_code))

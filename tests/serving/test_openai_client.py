@@ -134,8 +134,9 @@ def test_a_wrong_key_is_an_authentication_error(door):
     assert refused.value.code == "invalid_api_key"
 
 
-def test_who_comes_when_too_many_wait_gets_a_rate_limit_error_and_is_answered_on_a_later_try(door, client, complete, endless):
-    crowd = door.engine.submit([Request(prompt_ids=(5 + number, 6), max_new_tokens=1000) for number in range(8 + 16)])
+def test_who_comes_when_too_many_are_there_gets_a_rate_limit_error_and_an_answer_on_a_later_try(
+        door, client, complete, endless):
+    crowd = [door.engine.submit([Request(prompt_ids=(number, 6), max_new_tokens=1000)])[0] for number in range(8 + 16)]
     try:
         with pytest.raises(openai.RateLimitError) as refused:
             complete("a", max_tokens=1)

@@ -17,6 +17,7 @@ from sea_ray.neurons.sites import describe
 from sea_ray.neurons.untouched import tensor_digests
 from sea_ray.serving.app import build_app
 from sea_ray.serving.config import ServingConfig
+from sea_ray.serving.described import ModelList
 from sea_ray.serving.engine import TextEngine
 from sea_ray.serving.exchange import Request
 from sea_ray.serving.models import Models, Served
@@ -142,7 +143,9 @@ def test_a_pack_that_is_not_there_is_said_so(client, name, headers, status, says
 
 
 def test_the_list_of_models_says_what_a_pack_is(client):
-    cards = {card["id"]: card for card in client.get("/v1/models").json()["data"]}
+    listed = client.get("/v1/models")
+    ModelList.model_validate_json(listed.content, strict=True)
+    cards = {card["id"]: card for card in listed.json()["data"]}
     assert list(cards) == ["base", "base:th", "base:vi"]
     assert cards["base:th"]["parent"] == "base"
     assert cards["base:th"]["neurons"] > 0
