@@ -68,14 +68,15 @@ async def events(engine: TextEngine, request: Request, chunk: Callable[[str, str
     def hand_over(piece: str | None) -> None:
         loop.call_soon_threadsafe(pieces.put_nowait, piece)
 
-    (future,) = engine.submit([request], hand_over)
-    future.add_done_callback(lambda _: hand_over(None))
+    futures: list[Future[Answer]] = []
     try:
+        futures += engine.submit([request], hand_over)
+        futures[0].add_done_callback(lambda _: hand_over(None))
         if opening is not None:
             yield _event(opening)
         while (piece := await asyncio.wait_for(pieces.get(), max(0.0, end - loop.time()))) is not None:
             yield _event(chunk(piece, None))
-        answer = future.result()
+        answer = futures[0].result()
         done([request], [answer])
         yield _event(chunk("", answer.finish_reason))
         if usage_head is not None:
@@ -85,7 +86,8 @@ async def events(engine: TextEngine, request: Request, chunk: Callable[[str, str
         message = too_long(limit_s).message if isinstance(error, TimeoutError) else str(error)
         yield _event({"error": {"message": message, "type": "server_error", "param": None, "code": None}})
     finally:
-        future.cancel()
+        for future in futures:
+            future.cancel()
 
 
 def too_long(limit_s: float) -> ApiError:

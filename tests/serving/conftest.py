@@ -99,9 +99,9 @@ class Door:
     def emptied(self, within_s: float = 2.0) -> bool:
         """Return whether the engine has nothing to do, soon."""
         end = time.monotonic() + within_s
-        while self.engine.num_pending and time.monotonic() < end:
+        while (self.engine.num_pending or self.engine.num_requests) and time.monotonic() < end:
             time.sleep(0.002)
-        return self.engine.num_pending == 0
+        return self.engine.num_pending == self.engine.num_requests == 0
 
 
 @pytest.fixture(scope="session")

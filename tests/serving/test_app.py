@@ -6,8 +6,6 @@ import pytest
 import torch
 from fastapi.testclient import TestClient
 
-from sea_ray.serving.local import serve_in_thread
-
 
 def post(client, path, **body):
     return client.post(path, json={"model": "tiny", **body})
@@ -211,27 +209,3 @@ def test_unknown_routes_and_methods_answer_in_the_same_shape(client):
     for response, status in ((client.get("/v1/nothing"), 404), (client.get("/v1/completions"), 405)):
         assert response.status_code == status
         assert response.json()["error"]["type"] == "invalid_request_error"
-
-
-def test_the_openai_client_lists_completes_chats_and_streams(tmp_path, model, tokenizer):
-    openai = pytest.importorskip("openai")
-    from sea_ray.serving.config import ServingConfig
-
-    model.save_pretrained(tmp_path)
-    tokenizer.save_pretrained(tmp_path)
-    with serve_in_thread(tmp_path, ServingConfig(model_name="tiny")) as endpoint:
-        client = openai.OpenAI(base_url=endpoint["url"], api_key=endpoint["api_key"], max_retries=0)
-        assert [each.id for each in client.models.list()] == ["tiny"]
-        completion = client.completions.create(model="tiny", prompt="Budi", max_tokens=5, temperature=0, logprobs=1,
-                                               echo=True)
-        assert completion.choices[0].text.startswith("Budi")
-        messages = [{"role": "user", "content": "Lan?"}]
-        whole = client.chat.completions.create(model="tiny", messages=messages, max_tokens=12, temperature=0)
-        stream = client.chat.completions.create(model="tiny", messages=messages, max_tokens=12, temperature=0,
-                                                stream=True)
-        pieces = [chunk.choices[0].delta.content or "" for chunk in stream]
-        assert "".join(pieces) == whole.choices[0].message.content
-        with pytest.raises(openai.NotFoundError):
-            client.completions.create(model="gpt", prompt="a")
-        with pytest.raises(openai.AuthenticationError):
-            openai.OpenAI(base_url=endpoint["url"], api_key="wrong", max_retries=0).models.list()

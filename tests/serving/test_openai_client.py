@@ -171,6 +171,39 @@ def test_leaving_before_a_whole_answer_frees_its_places_within_a_step(door, endl
     assert all(each() <= 1 for each in too_much)
 
 
+@pytest.fixture(scope="module")
+def hurried(open_door):
+    """A server that gives no request more than a fifth of a second."""
+    with open_door(request_limit_s=0.2) as door:
+        yield door
+
+
+def test_what_takes_too_long_is_a_504_or_an_error_in_the_stream_and_its_place_is_free(hurried, monkeypatch):
+    monkeypatch.setattr(hurried.engine, "_end_ids", frozenset())
+    body = {"model": "small", "prompt": "a", "n": 16, "max_tokens": 1000}
+    with openai.OpenAI(base_url=hurried.url + "/v1", api_key=hurried.key, max_retries=0) as client:
+        with pytest.raises(openai.InternalServerError, match=r"longer than 0\.2 s") as late:
+            client.completions.create(**body)
+        assert (late.value.status_code, late.value.type) == (504, "server_error")
+        assert hurried.emptied()
+        crowd = hurried.engine.submit([Request(prompt_ids=(5, 6), max_new_tokens=1000) for _ in range(15)])
+        with pytest.raises(openai.APIError, match=r"longer than 0\.2 s"):
+            list(client.completions.create(**body | {"n": 1, "stream": True}))
+        for each in crowd:
+            each.cancel()
+    assert hurried.emptied()
+
+
+def test_a_closed_engine_is_a_503_or_an_error_in_the_stream(open_door):
+    with open_door() as door, openai.OpenAI(base_url=door.url + "/v1", api_key=door.key, max_retries=0) as client:
+        door.engine.close()
+        with pytest.raises(openai.InternalServerError, match="the engine is closed") as refused:
+            client.completions.create(model="small", prompt="a")
+        assert refused.value.status_code == 503
+        with pytest.raises(openai.APIError, match="the engine is closed"):
+            list(client.completions.create(model="small", prompt="a", stream=True))
+
+
 def test_half_a_request_holds_no_place(door):
     host, port = door.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as half:
