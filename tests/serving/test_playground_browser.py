@@ -63,7 +63,7 @@ def served(model, tokenizer, tmp_path_factory):
     models = Models([
         Served(name="tiny", engine=TextEngine(mine, tokenizer), packs={"th": thai_pack(mine, tmp_path_factory.mktemp("th"))}),
         Served(name="base", engine=TextEngine(*speaking_markup(model, tokenizer))),
-        Served(name="slow", engine=TextEngine(slow(model), tokenizer))])
+        *(Served(name=name, engine=TextEngine(slow(model), tokenizer)) for name in ("slow", "doomed"))])
     app = build_app(models, [key_digest(KEY)], ServingConfig(), is_refusal=lambda text: MARKUP in text)
     with listening(app, "127.0.0.1") as address:
         yield address, models
@@ -199,7 +199,7 @@ def test_escape_stops_an_answer_keeps_what_is_there_and_frees_its_place(connecte
     assert engine.num_pending == 1
     page.press("Escape", 27)
     (stopped,) = answers(page)
-    assert stopped[".problem"] == "Stopped."
+    assert (stopped[".problem"], stopped[".figures"]) == ("Stopped.", "")
     assert len(stopped[".text"]) > 5
     end = time.monotonic() + 5
     while engine.num_pending and time.monotonic() < end:
@@ -208,14 +208,38 @@ def test_escape_stops_an_answer_keeps_what_is_there_and_frees_its_place(connecte
     assert page.value("document.querySelector('#send').checkVisibility()")
 
 
+def test_an_answer_that_breaks_off_says_why(connected, served):
+    page = connected
+    choose(page, ".root", "doomed")
+    ask(page, "Budi?")
+    page.wait("document.querySelector('.answer .text').textContent.length > 5")
+    served[1].root("doomed").engine.close()
+    broken, whole = answers(page)
+    assert (broken[".problem"], broken[".figures"], broken[".flag"]) == ("the engine is closed", "", "")
+    assert len(broken[".text"]) > 5
+    assert whole[".text"] == MARKUP * 64
+
+
 def test_a_refused_request_is_told_in_the_servers_words_beside_the_answers_of_others(connected, served):
     page = connected
     choose(page, "#max-tokens", "120")
     ask(page, "Budi tinggal di mana?")
     tiny, base = answers(page)
     assert "together they exceed the model's context of 128" in tiny[".problem"] + base[".problem"]
-    page.events.clear()
     choose(page, "#max-tokens", "5")
+    ask(page, "Budi?")
+    assert [one[".problem"] for one in answers(page)] == ["", ""]
+
+
+def test_a_server_that_has_gone_is_told_and_the_next_question_is_answered_when_it_is_back(connected):
+    page = connected
+    offline = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+    page.call("Network.emulateNetworkConditions", offline=True, **offline)
+    try:
+        ask(page, "Budi?")
+        assert {one[".problem"] for one in answers(page)} == {"The server cannot be reached."}
+    finally:
+        page.call("Network.emulateNetworkConditions", offline=False, **offline)
     ask(page, "Budi?")
     assert [one[".problem"] for one in answers(page)] == ["", ""]
 

@@ -27,13 +27,8 @@ export async function call(path, body, signal) {
   const headers = {};
   if (hasKey()) headers.Authorization = `Bearer ${sessionStorage.getItem(KEY)}`;
   if (body) headers["Content-Type"] = "application/json";
-  let response;
-  try {
-    response = await fetch(path, { method: body ? "POST" : "GET", headers, body: body && JSON.stringify(body), signal });
-  } catch (error) {
-    if (error.name === "AbortError") throw error;
-    throw new Refused(0, "The server cannot be reached.");
-  }
+  const sent = fetch(path, { method: body ? "POST" : "GET", headers, body: body && JSON.stringify(body), signal });
+  const response = await orRefused(sent, "The server cannot be reached.");
   if (!response.ok) throw new Refused(response.status, await inWords(response));
   return response;
 }
@@ -46,7 +41,7 @@ export async function* chunks(path, body, signal) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {
-    const { value, done } = await reader.read();
+    const { value, done } = await orRefused(reader.read(), "The server broke off.");
     if (done) throw new Refused(0, "The server broke off.");
     const events = (rest + value).split("\n\n");
     rest = events.pop();
@@ -57,6 +52,15 @@ export async function* chunks(path, body, signal) {
       if (chunk.error) throw new Refused(0, chunk.error.message);
       yield chunk;
     }
+  }
+}
+
+/** Awaits what the network may fail at; what a person stopped is no failure. */
+async function orRefused(promise, reason) {
+  try {
+    return await promise;
+  } catch (error) {
+    throw error.name === "AbortError" ? error : new Refused(0, reason);
   }
 }
 

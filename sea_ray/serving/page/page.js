@@ -38,8 +38,8 @@ async function connect() {
   $("connect").hidden = true;
   $("setup").hidden = $("ask").hidden = false;
   $("change-key").hidden = !settings.needs_key;
-  $("max-tokens").value = Math.min(128, ...cards.map((card) => Math.floor(card.max_model_len / 2)));
   if (!columns.length) {
+    $("max-tokens").value = Math.min(128, ...cards.map((card) => Math.floor(card.max_model_len / 2)));
     const [first, ...others] = roots().map((card) => card.id);
     const second = others.find((id) => id === "base") ?? others[0];
     for (const root of second ? [first, second] : [first]) addColumn(root);
@@ -193,9 +193,11 @@ async function answer(column, question, card, signal) {
     else if (settings.flags_refusals) await showFlag(card, text.data, signal);
   } catch (error) {
     card.querySelector(".flag").textContent = "";
-    card.querySelector(".problem").textContent = error.name === "AbortError" ? "Stopped." : error.message;
+    const isStopped = error.name === "AbortError";
+    if (!isStopped) card.querySelector(".problem").textContent = error.message;
+    else if (!found.end) card.querySelector(".problem").textContent = "Stopped.";
     if (error.status === 401) askForKey(error.message);
-    else if (!(error instanceof Refused) && error.name !== "AbortError") throw error;
+    if (!isStopped && !(error instanceof Refused)) console.error(error);
   } finally {
     card.ariaBusy = "false";
     if (text.data && !plain) column.said.push({ model, code, question, answer: text.data });
