@@ -137,7 +137,7 @@ def test_the_winner_and_the_base_answer_side_by_side_and_markup_stays_text(conne
     for one in (tiny, base):
         rate, rest = one[".figures"].split(" tokens/s · ")
         assert " in " in rest
-        assert " s · the first after " in rest
+        assert " s · first after " in rest
         seconds = float(rest.split(" in ")[1].split(" s")[0])
         assert float(rate) == pytest.approx(64 / seconds, rel=0.05 + 0.01 / seconds)
         assert "64 tokens in" in rest
@@ -165,6 +165,11 @@ def test_a_language_pack_answers_where_it_is_ticked(connected, served):
     assert plain != thai
     assert (with_pack["h3"], with_pack[".text"]) == ("tiny:th", thai)
     page.wait("document.querySelector('.column .note').textContent === '9 neurons'")
+    states = []
+    for code in ("lo", "th"):
+        choose(page, "#language", code)
+        states.append(page.value("document.querySelector('.pack').checked"))
+    assert states == [False, True], "the wish outlasts a language without a pack"
     page.value("document.querySelector('.pack').click()")
     ask(page, "บูดีอาศัยอยู่ที่ไหน")
     assert answers(page)[0][".text"] == plain

@@ -9,7 +9,7 @@ const made = (id) => $(id).content.firstElementChild.cloneNode(true);
 let settings; // of the server: whether it asks for a key and flags refusals; the languages and their questions
 let cards = []; // what /v1/models says
 let chatless = new Set(); // checkpoints without a chat template
-let columns = []; // the models side by side: {element, said}
+let columns = []; // the models side by side: {element, wantsPack, said}
 let running = null; // AbortController of the turn in progress
 
 // ---- Connection
@@ -71,12 +71,15 @@ const packOf = (root, code) => cards.find((card) => card.parent === root && card
 
 function addColumn(root) {
   const element = made("column");
-  const column = { element, said: [] };
+  const column = { element, wantsPack: false, said: [] };
   const select = element.querySelector(".root");
   for (const { id } of roots()) select.append(option(id, id));
   select.value = root;
   select.onchange = () => showColumn(column, true);
-  element.querySelector(".pack").onchange = () => showColumn(column);
+  element.querySelector(".pack").onchange = (event) => {
+    column.wantsPack = event.target.checked;
+    showColumn(column);
+  };
   element.querySelector(".remove").onclick = () => {
     columns = columns.filter((each) => each !== column);
     element.remove();
@@ -99,13 +102,13 @@ function showColumns() {
   $("add-column").hidden = columns.length >= MAX_COLUMNS;
 }
 
-function showColumn({ element }, isNew = false) {
+function showColumn({ element, wantsPack }, isNew = false) {
   const root = element.querySelector(".root").value;
   const pack = packOf(root, $("language").value);
   const tick = element.querySelector(".pack");
   const { code, native_name: native } = languageNow();
   tick.disabled = !pack;
-  if (!pack) tick.checked = false;
+  tick.checked = Boolean(pack) && wantsPack; // the wish outlasts a language without a pack
   const label = tick.nextElementSibling;
   label.replaceChildren(pack ? "with the pack of " : "has no pack of ", spoken(code, native));
   element.querySelector(".note").textContent = pack && tick.checked ? aboutPack(pack) : "";
@@ -227,7 +230,7 @@ function showFigures(card, { first, tokens, end }, began) {
   const rate = document.createElement("strong");
   rate.textContent = `${(tokens / seconds).toFixed(1)} tokens/s`;
   const parts = [` · ${count(tokens, "token")} in ${seconds.toFixed(2)} s`];
-  if (first !== null) parts.push(` · the first after ${((first - began) / 1000).toFixed(2)} s`);
+  if (first !== null) parts.push(` · first after ${((first - began) / 1000).toFixed(2)} s`);
   if (end === "length") parts.push(" · cut at the limit");
   card.querySelector(".figures").append(rate, ...parts);
 }
