@@ -60,9 +60,10 @@ def slow(model):
 @pytest.fixture(scope="module")
 def served(model, tokenizer, tmp_path_factory):
     mine = copy.deepcopy(model)
+    packs = {"th": thai_pack(mine, tmp_path_factory.mktemp("th"))}
     models = Models([
-        Served(name="tiny", engine=TextEngine(mine, tokenizer), packs={"th": thai_pack(mine, tmp_path_factory.mktemp("th"))}),
-        Served(name="base", engine=TextEngine(*speaking_markup(model, tokenizer))),
+        Served(name="tiny", engine=TextEngine(mine, tokenizer), packs=packs),
+        Served(name="base", engine=TextEngine(*speaking_markup(model, tokenizer)), packs=packs, grafts=True),
         *(Served(name=name, engine=TextEngine(slow(model), tokenizer)) for name in ("slow", "doomed"))])
     app = build_app(models, [key_digest(KEY)], ServingConfig(), is_refusal=lambda text: MARKUP in text)
     with listening(app, "127.0.0.1") as address:
@@ -103,7 +104,8 @@ def ask(page, question):
 
 def answers(page):
     """Return the finished answers to the last question, part -> text each."""
-    page.wait("!document.querySelector('#stop').checkVisibility() && !document.querySelector('.answer[aria-busy=true]')")
+    page.wait("!document.querySelector('#stop').checkVisibility() && !document.querySelector('.answer[aria-busy=true]') &&"
+              " ![...document.querySelectorAll('.flag')].some((flag) => flag.textContent.endsWith('…'))")
     parts = ["h3", ".text", ".problem", ".figures", ".flag"]
     return page.value("[...document.querySelectorAll('.turn:last-child .answer')].map((one) => Object.fromEntries("
                       f"{parts}.map((part) => [part, one.querySelector(part).textContent])))")
@@ -155,15 +157,17 @@ def test_a_language_pack_answers_where_it_is_ticked(connected, served):
     assert page.value("document.querySelector('.pack').disabled"), "there is no pack of English"
     choose(page, "#language", "th")
     assert page.value("document.querySelector('#questions button').textContent") == "บูดีอาศัยอยู่ที่ไหน"
-    assert page.value("[...document.querySelectorAll('.pack')].map((one) => one.disabled)") == [False, True]
-    page.value("document.querySelector('.pack').click()")
-    assert "9 neurons" in page.value("document.querySelector('.column .note').textContent")
+    page.value("for (const tick of document.querySelectorAll('.pack')) tick.click()")
+    assert page.value("[...document.querySelectorAll('.column .note')].map((note) => note.textContent)") == [
+        "9 neurons · is loaded at the first question",
+        "9 neurons · approximate: laid on another checkpoint than it was trained on · is loaded at the first question"]
     page.value("document.querySelector('#questions button').click()")
     page.enter()
-    with_pack, _ = answers(page)
+    with_pack, graft = answers(page)
     plain, thai = (chat(served, model, "บูดีอาศัยอยู่ที่ไหน") for model in ("tiny", "tiny:th"))
     assert plain != thai
     assert (with_pack["h3"], with_pack[".text"]) == ("tiny:th", thai)
+    assert graft["h3"] == "base:th approximate continues the text"
     page.wait("document.querySelector('.column .note').textContent === '9 neurons'")
     states = []
     for code in ("lo", "th"):

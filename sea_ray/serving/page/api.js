@@ -33,7 +33,7 @@ export async function call(path, body, signal) {
   return response;
 }
 
-export const json = async (path, body, signal) => (await call(path, body, signal)).json();
+export const json = async (path, body) => (await call(path, body)).json();
 
 /** Yields the chunks of a streamed answer. */
 export async function* chunks(path, body, signal) {

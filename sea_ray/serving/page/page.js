@@ -193,12 +193,10 @@ async function answer(column, question, card, signal) {
     }
     showFigures(card, found, began);
     if (!text.data.trim()) card.querySelector(".text").append(aside("an empty answer"));
-    else if (settings.flags_refusals) await showFlag(card, text.data, signal);
+    else if (settings.flags_refusals) showFlag(card, text.data); // the next question need not wait for it
   } catch (error) {
-    card.querySelector(".flag").textContent = "";
     const isStopped = error.name === "AbortError";
-    if (!isStopped) card.querySelector(".problem").textContent = error.message;
-    else if (!found.end) card.querySelector(".problem").textContent = "Stopped.";
+    card.querySelector(".problem").textContent = isStopped ? "Stopped." : error.message;
     if (error.status === 401) askForKey(error.message);
     if (!isStopped && !(error instanceof Refused)) console.error(error);
   } finally {
@@ -235,12 +233,16 @@ function showFigures(card, { first, tokens, end }, began) {
   card.querySelector(".figures").append(rate, ...parts);
 }
 
-async function showFlag(card, text, signal) {
+async function showFlag(card, text) {
   const flag = card.querySelector(".flag");
-  flag.textContent = "Does it refuse? …";
-  const { refusal } = await json("refusal", { text }, signal);
-  flag.textContent = refusal ? "refuses" : "does not refuse";
-  flag.classList.add(refusal ? "yes" : "no");
+  flag.textContent = "Does it refuse? …"; // the first time in a process this is learnt, which takes some seconds
+  try {
+    const { refusal } = await json("refusal", { text });
+    flag.textContent = refusal ? "refuses" : "does not refuse";
+    flag.classList.add(refusal ? "yes" : "no");
+  } catch (error) {
+    flag.textContent = `Whether it refuses is not known: ${error.message}`;
+  }
 }
 
 function showRunning(isRunning) {
