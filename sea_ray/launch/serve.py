@@ -38,9 +38,10 @@ class Replica:
         self._arguments = (Store(store).open(checkpoint), config, tuple(key_digests))
 
     def __serve_build_asgi_app__(self) -> Any:
+        from sea_ray.safety.refusals import RefusalDetector
         from sea_ray.serving.app import application
 
-        return application(*self._arguments)
+        return application(*self._arguments, is_refusal=lambda text: RefusalDetector().is_refusal(text))
 
 
 def free_port(host: str) -> int:

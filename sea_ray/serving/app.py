@@ -35,6 +35,7 @@ from sea_ray.serving.exchange import Answer, Request
 from sea_ray.serving.guard import Guard
 from sea_ray.serving.metrics import Metered, Meters
 from sea_ray.serving.models import Chosen, Models, Served
+from sea_ray.serving.playground import add_page, add_refusals
 from sea_ray.serving.protocol import ChatRequest, CompletionRequest, DetokenizeRequest, Sampled, TokenizeRequest
 from sea_ray.serving.responses import chat_choice, chat_chunk, completion_choice, header, prompt_logprobs, text_chunk, usage
 from sea_ray.serving.token_text import TokenBytes
@@ -139,13 +140,15 @@ class Desk:
         return self.request(body, self.ids(str(text)), body.longest_answer, top)
 
 
-def build_app(models: Models, key_digests: Sequence[str], limits: ServingConfig) -> FastAPI:
+def build_app(models: Models, key_digests: Sequence[str], limits: ServingConfig,
+              *, is_refusal: Callable[[str], bool] | None = None) -> FastAPI:
     """Return the application.
 
     Args:
         models: answer; closed when the application shuts down.
         key_digests: SHA-256 of the accepted API keys; none lets everybody in.
         limits: of lengths, numbers and sizes.
+        is_refusal: says whether an answer refuses, for /refusal and the page; None: there is no such route.
     """
 
     @contextlib.asynccontextmanager
@@ -171,6 +174,9 @@ def build_app(models: Models, key_digests: Sequence[str], limits: ServingConfig)
     _add_information(app, models)
     _add_tokens(app, models)
     _add_metrics(app, meters)
+    add_page(app, needs_key=bool(key_digests), flags_refusals=is_refusal is not None)
+    if is_refusal is not None:
+        add_refusals(app, is_refusal)
     return app
 
 
@@ -301,12 +307,15 @@ def load_engine(folder: Path, config: ServingConfig) -> TextEngine:
                       prefix_bytes=config.prefix_mb * 1_000_000)
 
 
-def application(folder: Path, config: ServingConfig, key_digests: Sequence[str]) -> FastAPI:
+def application(folder: Path, config: ServingConfig, key_digests: Sequence[str],
+                *, is_refusal: Callable[[str], bool] | None = None) -> FastAPI:
     """Return the application of one checkpoint folder.
 
     Args:
         folder: Hugging Face model folder.
         config: name and limits.
         key_digests: SHA-256 of the accepted API keys.
+        is_refusal: says whether an answer refuses; None: nothing says so.
     """
-    return build_app(Models([Served(name=config.model_name, engine=load_engine(folder, config))]), key_digests, config)
+    models = Models([Served(name=config.model_name, engine=load_engine(folder, config))])
+    return build_app(models, key_digests, config, is_refusal=is_refusal)

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sea_ray.serving.api_errors import ApiError, error_response
+from sea_ray.serving.playground import PAGE_PATHS
 
-OPEN_PATHS = frozenset({"/health"})
+OPEN_PATHS = frozenset({"/health"}) | PAGE_PATHS
 
 
 def key_digest(key: str) -> str:
