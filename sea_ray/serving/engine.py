@@ -134,7 +134,7 @@ class TextEngine:
         """Tokens of prompts that were known so far."""
         self._end_ids = end_ids(model, tokenizer)
         self._max_batch = max_batch
-        self._prefill_tokens = max(BLOCK_TOKENS, prefill_tokens // BLOCK_TOKENS * BLOCK_TOKENS)
+        self.prefill_tokens = max(BLOCK_TOKENS, prefill_tokens // BLOCK_TOKENS * BLOCK_TOKENS)
         self._prefixes = Prefixes(prefix_tokens)
         self._packs = PackRows(model)
         self._answers = KeyValues(model)
@@ -285,7 +285,7 @@ class TextEngine:
             group: list[_Job] = []
             under_way: set[bytes] = set()
             for job in waiting:
-                if len(group) * BLOCK_TOKENS >= self._prefill_tokens:
+                if len(group) * BLOCK_TOKENS >= self.prefill_tokens:
                     break
                 if not self._has_place(job, group):
                     continue
@@ -311,11 +311,11 @@ class TextEngine:
         first, length = self._count(group[0]), self._count(job)
         low, high = min(first, length), max(first, length)
         widest = max(length, *map(self._count, group))
-        return (high - low < SIMILAR_TOKENS or high < 1.5 * low) and (len(group) + 1) * widest <= self._prefill_tokens
+        return (high - low < SIMILAR_TOKENS or high < 1.5 * low) and (len(group) + 1) * widest <= self.prefill_tokens
 
     def _count(self, job: _Job) -> int:
         """Return how many tokens of a prompt the next pass takes."""
-        return min(job.num_left, self._prefill_tokens)
+        return min(job.num_left, self.prefill_tokens)
 
     def _prefill(self, group: list[_Job]) -> None:
         """Pass over prompts, or their next part; who is through gives a first token and goes on as an answer."""
