@@ -112,13 +112,14 @@ class Desk:
         return self.request(body, self.ids(str(text)), body.longest_answer, top)
 
 
-def build_app(models: Models, key_digests: Sequence[str], limits: ServingConfig) -> FastAPI:
+def build_app(models: Models, key_digests: Sequence[str], limits: ServingConfig, meters: Meters | None = None) -> FastAPI:
     """Return the application.
 
     Args:
         models: answer; closed when the application shuts down.
         key_digests: SHA-256 of the accepted API keys; none lets everybody in.
         limits: of lengths, numbers and sizes.
+        meters: count on; None: the application has its own.
     """
 
     @contextlib.asynccontextmanager
@@ -127,7 +128,7 @@ def build_app(models: Models, key_digests: Sequence[str], limits: ServingConfig)
         models.close()
 
     app = FastAPI(title="sea_ray", docs_url=None, redoc_url=None, lifespan=lifespan)
-    meters = Meters(models)
+    meters = meters or Meters(models)
     app.add_middleware(Guard, key_digests=key_digests, max_body_bytes=limits.max_body_bytes)
     app.add_middleware(Metered, meters=meters)
     install_error_handlers(app)
