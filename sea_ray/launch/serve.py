@@ -37,6 +37,8 @@ QUEUED = 4
 """Serve's own queue takes so many times what a replica takes: room for a restart, an end to what fills the proxy's memory."""
 PATIENCE_S = 30.0
 """What a proxy waits longer than the longest request, when there is no replica."""
+DRAIN_LOOK_S = 0.2
+"""How often a replica that is to end looks whether its last request has ended."""
 LOOK_S = 0.1
 """How often the state of a service is looked at."""
 
@@ -173,7 +175,7 @@ def declaration(rota: Rota, config: ServingConfig) -> dict[str, Any]:
         scale = {"autoscaling_config": {"min_replicas": config.num_replicas, "max_replicas": config.max_replicas,
                                         "target_ongoing_requests": config.max_batch}}
     deployment = {"name": DEPLOYMENT, **scale, "max_ongoing_requests": takes, "max_queued_requests": QUEUED * takes,
-                  "graceful_shutdown_wait_loop_s": min(1.0, config.drain_s), "graceful_shutdown_timeout_s": config.drain_s,
+                  "graceful_shutdown_wait_loop_s": DRAIN_LOOK_S, "graceful_shutdown_timeout_s": config.drain_s,
                   "ray_actor_options": {"num_cpus": config.cpus_per_replica, "num_gpus": config.gpus_per_replica},
                   "user_config": said(rota)}
     return {"proxy_location": "EveryNode",
@@ -236,7 +238,16 @@ def deployed(offer: Offer, config: ServingConfig, api_key: str | None = None) ->
         yield Endpoint(url=f"{url}/v1", api_key=key, model=config.model_name)
     finally:
         if ray.is_initialized():
-            serve.shutdown()
+            _take_down(config.drain_s)
+
+
+def _take_down(drain_s: float) -> None:
+    """End the replicas when they have written their answers, and only then the proxy through which these go."""
+    serve.delete(APPLICATION, _blocking=False)
+    end = time.monotonic() + drain_s + PATIENCE_S
+    while APPLICATION in serve.status().applications and time.monotonic() < end:
+        time.sleep(LOOK_S)
+    serve.shutdown()
 
 
 def deploy(declared: Mapping[str, Any]) -> None:
