@@ -50,7 +50,7 @@ def connect(config: ClusterConfig) -> Iterator[Path]:
     scratch = Path(tempfile.mkdtemp(prefix="sea_ray-"))
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address == "local":
-        os.environ.update(CALLBACK)
+        os.environ |= {**CALLBACK, **os.environ}
         # Sockets live below the temp dir and their paths may have 107 characters at most: keep it short.
         # An idle process is ended after a second by default, and the next task pays 5 s for its imports again.
         options |= {"num_cpus": config.num_cpus or os.cpu_count(), "include_dashboard": False,

@@ -60,7 +60,7 @@ class Door:
             lineup.num_requests -= 1
 
     def bring(self, key: str, load: Callable[[], Models]) -> None:
-        """Load models beside those that answer and check them; nothing is done if they are there.
+        """Load models beside those that answer and check them, in a thread of its own; nothing is done if they are there.
 
         Args:
             key: that `switch` names them by.

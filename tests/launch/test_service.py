@@ -63,10 +63,13 @@ class Service:
     def loglikelihood(self):
         return said(self.ask())
 
+    def replicas(self):
+        """The processes that hold the models."""
+        return [child for child in psutil.Process(self.process.pid).children(recursive=True)
+                if "ServeReplica" in " ".join(child.cmdline())]
+
     def replica(self):
-        """The process that holds the models."""
-        (found,) = [child for child in psutil.Process(self.process.pid).children(recursive=True)
-                    if "ServeReplica" in " ".join(child.cmdline())]
+        (found,) = self.replicas()
         return found
 
     def close(self):
@@ -177,6 +180,27 @@ def test_a_rollout_under_load_fails_no_request_and_mixes_no_models_and_a_rollbac
     assert service.replica().pid == pid, "nothing was restarted"
 
 
+def test_who_comes_when_too_many_wait_is_told_so_at_once_by_the_replica(service):
+    """480 prompts at a time, of which 64 are answered and 64 may wait."""
+    def ask():
+        began = time.monotonic()
+        response = service.ask(prompt=[tiny_checkpoint.PROMPT] * 16, max_tokens=100, echo=False)
+        answers.append((response, time.monotonic() - began))
+
+    answers = []
+    threads = [threading.Thread(target=ask) for _ in range(30)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(LIMIT_S)
+    assert len(answers) == 30
+    assert {response.status_code for response, _ in answers} == {200, 429}
+    refused = [(response, seconds) for response, seconds in answers if response.status_code == 429]
+    assert {response.json()["error"]["type"] for response, _ in refused} == {"rate_limit_error"}
+    assert all(response.headers["retry-after"] for response, _ in refused)
+    assert max(seconds for _, seconds in refused) < max(seconds for _, seconds in answers)
+
+
 def test_a_killed_replica_costs_its_requests_503_and_the_service_comes_back(service, checkpoints):
     says = service.loglikelihood()
     killed = service.replica()
@@ -218,3 +242,25 @@ def test_a_checkpoint_that_gives_no_numbers_is_not_served_and_its_user_sees_why(
     assert process.returncode == 4
     assert re.search(r"^error: 'sea-ray' gives no number for a probe text: its weights are broken", errors, re.MULTILINE)
     assert "Traceback" not in errors
+
+
+@pytest.mark.soak
+def test_replicas_come_with_the_load_and_a_rollout_reaches_all_of_them(checkpoints):
+    old, new, _ = checkpoints
+    says = tiny_checkpoint.loglikelihood(new)
+    with contextlib.closing(Service(f"checkpoint={old}", "cluster.num_cpus=2", "serving.max_replicas=2",
+                                    "serving.max_batch=2")) as service:
+        assert len(service.replicas()) == 1
+        with Crowd(service, 16) as crowd:
+            end = time.monotonic() + 120
+            while len(service.replicas()) < 2:
+                assert time.monotonic() < end, "more clients than one replica's batch, and no second replica"
+                time.sleep(1)
+            code, _, errors = service("rollout", f"checkpoint={new}")
+            assert code == 0, errors
+            switched = time.monotonic()
+            time.sleep(5)
+        assert (crowd.statuses(), crowd.faults) == ({200}, [])
+        later = [value for began, _, _, value in crowd.answers if began > switched and value is not None]
+        assert len(later) > 10
+        assert later == pytest.approx([says] * len(later), abs=1e-3)

@@ -23,6 +23,7 @@ LIMITS = ServingConfig(model_name="tiny")
 @pytest.fixture
 def engine(model, tokenizer):
     """An engine of its own, whose model a test may spoil; it reads in parts of 64 tokens."""
+    torch.set_num_threads(1)
     engine = TextEngine(copy.deepcopy(model), tokenizer, max_batch=6, prefill_tokens=64)
     yield engine
     engine.close()
@@ -40,7 +41,6 @@ def test_the_probe_speaks_every_language_and_is_read_in_parts(engine):
 
 
 def test_what_answers_as_the_model_does_passes(engine):
-    torch.set_num_threads(1)
     probe(engine)
     assert engine.num_reused_tokens > 500
 
