@@ -6,6 +6,7 @@ changed user_config to its replicas in place; nothing restarts.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ def running() -> Running:
     Raises:
         MachineError: there is none.
     """
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)
     try:
         state = _ask("state")[0]
     except RayServeException as error:
@@ -54,8 +56,10 @@ def replace_offer(service: Running, offer: Offer) -> None:
     """Let an offer take the place of what answers, which then stands by.
 
     Raises:
-        MachineError: a replica can't load it, or answers wrongly with it; all go on as before.
+        SeaRayError: it answers already; a replica can't load it, or answers wrongly with it. All go on as before.
     """
+    if offer == service.rota.serving:
+        raise SeaRayError("nothing was changed: this is what answers already")
     reasons = [reason for reason in _ask("bring", plain(offer), limit_s=LOAD_LIMIT_S) if reason]
     if reasons:
         _follow(service.rota)  # a replica that could is told to let it go
