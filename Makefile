@@ -2,7 +2,7 @@
 # make test   environment, install, lint-free tests (make soak: the long ones)
 # make bench  what the figures of docs/benchmarks.md come from, side by side on this machine
 #             (those of a GPU: .venv/bin/python -m benchmarks.training_gpu)
-# make serve  the winner of the last demo behind an OpenAI-compatible API
+# make serve  the winner of the last demo, its base and their language packs behind an OpenAI-compatible API
 #
 # TORCH_INDEX picks torch's build: TORCH_INDEX=https://download.pytorch.org/whl/cpu (small, no GPU needed),
 # TORCH_INDEX=https://download.pytorch.org/whl/cu128 (CUDA); empty: what your package index gives.
@@ -26,7 +26,7 @@ demo: $(VENV)/.installed
 	$(BIN)/sea-ray run experiment=demo
 
 serve: $(VENV)/.installed
-	$(BIN)/sea-ray serve run=demo
+	$(BIN)/sea-ray serve run=demo serving.with_base=true
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest

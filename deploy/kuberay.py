@@ -11,11 +11,18 @@ from typing import Any
 
 import yaml
 
+from sea_ray.launch.offers import Offer, Rota
+from sea_ray.launch.proxy import CALLBACK
+from sea_ray.launch.serve import declaration
+from sea_ray.serving.config import ServingConfig
+
 HERE = Path(__file__).parent
 CLUSTER = yaml.safe_load((HERE.parent / "cluster.yaml").read_text(encoding="utf-8"))
 IMAGE = "REGISTRY/sea-ray:0.1.0"
 """Built from deploy/Dockerfile; put in your registry."""
 STORE = "s3://BUCKET/PATH"
+RUN = "demo"
+"""Whose winner is served."""
 MEMORY = {"head": "12Gi", "worker": "14Gi"}
 """Of the machines of cluster.yaml (16 GiB), without what Kubernetes keeps."""
 CAPACITY = "eks.amazonaws.com/capacityType"
@@ -71,9 +78,8 @@ def cluster(*env: dict[str, Any]) -> dict[str, Any]:
 def manifests() -> dict[str, dict[str, Any]]:
     """Return file name -> manifest."""
     key = {"name": "SEA_RAY_API_KEY", "valueFrom": {"secretKeyRef": {"name": "sea-ray-api-key", "key": "key"}}}
-    serving = {"proxy_location": "EveryNode", "http_options": {"host": "0.0.0.0", "port": 8000}, "applications": [
-        {"name": "sea_ray", "route_prefix": "/", "import_path": "sea_ray.launch.serve_command:application",
-         "args": {"run": "demo", "store.url": STORE, "serving.cpus_per_replica": 2, "serving.gpus_per_replica": 1}}]}
+    serving = declaration(Rota(serving=Offer(store=STORE, run=RUN)), ServingConfig(
+        host="0.0.0.0", port=8000, cpus_per_replica=2, gpus_per_replica=1, max_replicas=2))
 
     def resource(kind: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
         return {"apiVersion": "ray.io/v1", "kind": kind, "metadata": {"name": name}, "spec": spec}
@@ -85,7 +91,8 @@ def manifests() -> dict[str, dict[str, Any]]:
             "submissionMode": "K8sJobMode", "backoffLimit": 0, "shutdownAfterJobFinishes": True, "ttlSecondsAfterFinished": 60,
             "rayClusterSpec": cluster()}),
         "rayservice.yaml": resource("RayService", f"{CLUSTER['cluster_name']}-serve", {
-            "serveConfigV2": yaml.safe_dump(serving, sort_keys=False), "rayClusterConfig": cluster(key)})}
+            "serveConfigV2": yaml.safe_dump(serving, sort_keys=False), "rayClusterConfig": cluster(
+                key, *({"name": name, "value": value} for name, value in CALLBACK.items()))})}
 
 
 class _Plain(yaml.SafeDumper):

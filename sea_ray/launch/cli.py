@@ -26,7 +26,9 @@ EXAMPLES = """examples:
   sea-ray submit --address http://127.0.0.1:8265 run experiment=demo
   sea-ray clean store.url=runs
   sea-ray serve run=demo
-  sea-ray serve run=demo serving.port=9000
+  sea-ray serve run=demo serving.port=9000 serving.with_base=true
+  sea-ray serve checkpoint=FOLDER_OR_HUB_ID
+  sea-ray serve run=demo --build service.yaml
 
 exit codes: 0 done, 2 configuration, 3 data, 4 machine, 130 interrupted
 """
@@ -47,11 +49,17 @@ COMMANDS = {
     "status": ("sea_ray.launch.submit:status", "list a cluster's jobs, or show the output of one and follow it"),
     "stop": ("sea_ray.launch.submit:stop", "stop a job of a cluster; what it had finished is reused"),
     "clean": ("sea_ray.launch.clean:clean", "show what a store holds and remove what no run's record needs"),
-    "serve": ("sea_ray.launch.serve_command:serve", "serve the winner of a finished run behind an OpenAI-compatible API"),
+    "serve": ("sea_ray.launch.serve_command:serve",
+              "serve the winner of a finished run, or any checkpoint, behind an OpenAI-compatible API"),
+    "rollout": ("sea_ray.launch.serve_command:rollout", "let another checkpoint take over in a running service"),
+    "rollback": ("sea_ray.launch.serve_command:rollback", "let what a rollout replaced answer again"),
 }
 """Command -> the function that carries it out, imported only then, and what --help says of it."""
 
-ARGUMENTS = {"submit": ("COMMAND KEY=VALUE", "command and Hydra overrides"), "status": ("JOB", "one of them"),
+ARGUMENTS = {"serve": ("KEY=VALUE", "run=NAME or checkpoint=FOLDER_OR_HUB_ID, and settings"),
+             "rollout": ("KEY=VALUE", "run=NAME or checkpoint=FOLDER_OR_HUB_ID, and cluster.address"),
+             "rollback": ("KEY=VALUE", "cluster.address, where the service runs"),
+             "submit": ("COMMAND KEY=VALUE", "command and Hydra overrides"), "status": ("JOB", "one of them"),
              "stop": ("JOB", "which"), "clean": ("store.url=URL", "folder or fsspec URL (default: runs)")}
 """Command -> what it takes instead of overrides, and what --help says of that."""
 _YES: dict[str, dict[str, Any]] = {"--yes": {"action": "store_true", "help": "agree beforehand, to what it costs or removes"}}
@@ -67,6 +75,8 @@ OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
                "--again": {"action": "store_true", "help": "submit it once more although it has succeeded"},
                "--python": {"default": "python", "help": "the cluster's interpreter (default: %(default)s)"}},
     "status": _ADDRESS, "stop": _ADDRESS,
+    "serve": {"--build": {"metavar": "FILE", "default": "",
+                          "help": "write the service into a file for `serve deploy` and KubeRay; nothing is started"}},
     "clean": {**_YES, "--days": {"type": float, "default": 14.0, "help":
                                  "age from which what no run's record needs, and states of what is not finished, may go "
                                  "(default: %(default)g)"}}}

@@ -11,8 +11,9 @@ from sea_ray.decoding import decode
 from sea_ray.errors import ConfigError
 from sea_ray.evaluation.figures import EvalReport
 from sea_ray.launch.console import ConsoleTracker
+from sea_ray.launch.offers import stored
 from sea_ray.launch.run import load_run
-from sea_ray.launch.serve_command import split_overrides, stored
+from sea_ray.launch.serve_command import split_overrides
 from sea_ray.safety.refusal_judge import JudgeConfig, Judged, agreement_with
 from sea_ray.safety.refusal_judge import judge as ask_judge
 from sea_ray.safety.refusals import RefusalDetector

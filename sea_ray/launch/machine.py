@@ -22,6 +22,12 @@ def cluster_address(config: ClusterConfig) -> str:
     return os.environ.get("RAY_ADDRESS") or config.address
 
 
+def use_token() -> None:
+    """Show a cluster the token that lies in this user's home or in RAY_AUTH_TOKEN; before Ray is imported."""
+    if "RAY_AUTH_TOKEN" in os.environ or (Path.home() / ".ray" / "auth_token").exists():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+
 def check_room(config: ClusterConfig, folder: Path) -> None:
     """Refuse to start with too little disk or memory.
 

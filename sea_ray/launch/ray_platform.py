@@ -22,6 +22,7 @@ from sea_ray.execution import Endpoint, Search, Stage, Trial
 from sea_ray.launch.budget import Meter, machine_price
 from sea_ray.launch.capacity import check_capacity
 from sea_ray.launch.machine import cluster_address
+from sea_ray.launch.proxy import CALLBACK
 from sea_ray.launch.run_queue import IDLE_S, open_queue
 from sea_ray.launch.sweep import run_in_group, run_sweep
 from sea_ray.launch.tasks import run_as_tasks
@@ -49,6 +50,7 @@ def connect(config: ClusterConfig) -> Iterator[Path]:
     scratch = Path(tempfile.mkdtemp(prefix="sea_ray-"))
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address == "local":
+        os.environ |= {**CALLBACK, **os.environ}
         # Sockets live below the temp dir and their paths may have 107 characters at most: keep it short.
         # An idle process is ended after a second by default, and the next task pays 5 s for its imports again.
         options |= {"num_cpus": config.num_cpus or os.cpu_count(), "include_dashboard": False,
@@ -62,6 +64,11 @@ def connect(config: ClusterConfig) -> Iterator[Path]:
     finally:
         ray.shutdown()
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def gcs_address() -> str:
+    """Return where another process finds the connected Ray."""
+    return str(ray.get_runtime_context().gcs_address)
 
 
 class RayPlatform:
@@ -225,6 +232,7 @@ class RayPlatform:
         Worker groups hold their accelerators as long as they are there, so a replica on one waits for ever beside them: they go
         home before, and come again with the next training.
         """
+        from sea_ray.launch.offers import offer_of_artifact
         from sea_ray.launch.serve import deployed
 
         self._start()
@@ -233,7 +241,7 @@ class RayPlatform:
             for group in self._groups:
                 group.join(timeout_s=IDLE_S + 60)
             ray.get(self._queue.rest.remote(False))
-        with deployed(self.store, checkpoint, config) as endpoint:
+        with deployed(offer_of_artifact(self.store, checkpoint, config), config) as endpoint:
             yield endpoint
 
     def _close(self) -> None:

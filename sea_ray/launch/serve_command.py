@@ -1,32 +1,38 @@
-"""`sea-ray serve`: bring the winner of a finished run up again."""
+"""`sea-ray serve`, `rollout` and `rollback`: a run's winner or any checkpoint up, another in its place, and back again."""
 
 from __future__ import annotations
 
 import os
 import signal
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-import ray
 from rich.console import Console
 
-from sea_ray.artifacts import RECORD, Artifact, Store
-from sea_ray.config import ExperimentConfig
+from sea_ray.artifacts import Store, plain
+from sea_ray.config import ClusterConfig
 from sea_ray.decoding import decode
-from sea_ray.errors import ConfigError, SeaRayError
+from sea_ray.errors import ConfigError
+from sea_ray.launch.machine import cluster_address, use_token
+from sea_ray.launch.offers import Offer, Rota, offer_of_checkpoint, offer_of_run
 from sea_ray.launch.run import load_run
 from sea_ray.objective import set_path
+from sea_ray.serving.config import ServingConfig
+
+DEFAULT_PORT = 8000
+"""Of a declaration whose port isn't chosen: it is for a machine where nobody can look for a free one."""
 
 
-def split_overrides(overrides: Sequence[str]) -> tuple[str, str, bool, dict[str, object]]:
-    """Return run name, store URL, whether a failed gate is ignored, and the settings to change.
+def split_overrides(overrides: Sequence[str]) -> tuple[str, str, bool, dict[str, Any]]:
+    """Return run name, store URL, whether a failed gate is ignored, and the other settings.
 
     Raises:
-        ConfigError: no run is named, or a setting can't be read.
+        ConfigError: neither a run nor a checkpoint is named, or a setting can't be read.
     """
     import yaml
 
-    name, url, ignore_gate, changes = "", "runs", False, dict[str, object]()
+    name, url, ignore_gate, changes = "", "runs", False, dict[str, Any]()
     for text in overrides:
         key, equals, value = text.partition("=")
         if not equals:
@@ -39,100 +45,156 @@ def split_overrides(overrides: Sequence[str]) -> tuple[str, str, bool, dict[str,
             ignore_gate = yaml.safe_load(value) is True
         else:
             changes[key] = yaml.safe_load(value)
-    if not name:
-        raise ConfigError("run", "none named; write run=NAME, the folder of a finished run")
+    if bool(name) == ("checkpoint" in changes):
+        raise ConfigError("run", "name one: run=NAME, the folder of a finished run, or checkpoint=FOLDER_OR_HUB_ID")
     return name, url, ignore_gate, changes
 
 
-def serve(overrides: Sequence[str], console: Console) -> int:
-    """Serve the winner of a run until interrupted.
+def service_settings(recorded: Mapping[str, Any], changes: Mapping[str, Any]) -> tuple[ServingConfig, ClusterConfig]:
+    """Return how and where something is served.
 
     Args:
-        overrides: run=NAME, and store.url, serving.*, cluster.* or safety.ignore_gate=true.
-        console: where a person looks.
+        recorded: "serving" and "cluster" of a run's configuration, or nothing: defaults.
+        changes: dotted path -> value.
 
     Raises:
-        ConfigError: no such run, or an unknown setting.
-        SeaRayError: the winner failed its safety gate.
+        ConfigError: an unknown setting or a wrong value.
+    """
+    values = {"serving": plain(ServingConfig()) | recorded.get("serving", {}),
+              "cluster": plain(ClusterConfig()) | recorded.get("cluster", {})}
+    for path, value in changes.items():
+        set_path(values, path, value)
+    return decode(ServingConfig, values["serving"], "serving"), decode(ClusterConfig, values["cluster"], "cluster")
+
+
+def serve(overrides: Sequence[str], console: Console, *, build: str = "") -> int:
+    """Serve the winner of a run, or a checkpoint, until interrupted.
+
+    Args:
+        overrides: run=NAME with store.url and safety.ignore_gate=true, or checkpoint=FOLDER_OR_HUB_ID with packs=FOLDER; settings
+            of serving.* and cluster.*.
+        console: where a person looks.
+        build: write the service into this file, for `serve deploy` and KubeRay, and start nothing.
+
+    Raises:
+        ConfigError: no such run or checkpoint, or an unknown setting.
+        SeaRayError: the winner failed its safety gate, or answers wrongly.
     """
     name, url, ignore_gate, changes = split_overrides(overrides)
-    store = Store(url)
-    winner, config = winner_of(store, name, changes, ignore_gate=ignore_gate)
+    reference, packs = str(changes.pop("checkpoint", "")), str(changes.pop("packs", ""))
+    recorded = load_run(Store(url), name)["config"] if name else {}
+    config, cluster = service_settings(recorded, changes)
+    offer = offer_named(name, url, reference, packs, config, ignore_gate=ignore_gate)
 
-    from sea_ray.launch.ray_platform import connect
-    from sea_ray.launch.serve import deployed
+    from sea_ray.launch import serve as service
 
-    with connect(config.cluster), deployed(store, winner, config.serving, os.environ.get("SEA_RAY_API_KEY")) as endpoint:
-        console.print(f"serving the winner of {name!r} at {endpoint.url}  (Ctrl-C stops it)")
+    if build:
+        return _build(offer, config, Path(build), console)
+    from sea_ray.launch.ray_platform import connect, gcs_address
+
+    with connect(cluster), service.deployed(offer, config, os.environ.get("SEA_RAY_API_KEY")) as endpoint:
+        what = f"the winner of {name!r}" if name else reference
+        console.print(f"serving {what} at {endpoint.url}  (Ctrl-C stops it)")
         console.print(f"api key     {endpoint.api_key}  (set SEA_RAY_API_KEY to choose it)")
+        console.print(f"models      {', '.join(offered.name for offered in offer.models)}")
         console.print(f'try         curl {endpoint.url}/chat/completions -H "Authorization: Bearer {endpoint.api_key}" '
                       f'-H "Content-Type: application/json" -d \'{{"model": "{endpoint.model}", "messages": '
                       '[{"role": "user", "content": "Where does Budi live?"}]}\'')
+        console.print(f"exchange    sea-ray rollout run=ANOTHER cluster.address={gcs_address()}")
         try:
             signal.pause()
         except KeyboardInterrupt:
             console.print("stopping")
-    assert not ray.is_initialized()
     return 0
 
 
-def winner_of(store: Store, name: str, changes: Mapping[str, object], *, ignore_gate: bool) -> tuple[Artifact, ExperimentConfig]:
-    """Return the winner of a finished run, and its experiment with the settings that are changed.
+def offer_named(name: str, url: str, reference: str, packs: str, config: ServingConfig, *, ignore_gate: bool) -> Offer:
+    """Return what a run or a checkpoint offers.
 
     Raises:
-        ConfigError: no such run, or an unknown setting.
+        ConfigError: there is no such run or folder of packs, or packs are named for a run, which has its own.
         SeaRayError: the winner failed its safety gate.
     """
-    record = load_run(store, name)
-    values = record["config"]
-    for path, value in changes.items():
-        set_path(values, path, value)
-    config = decode(ExperimentConfig, values)
-    roles = record["experiment"]
-    check_gate_record(stored(store, roles["gate"]).facts, name, ignore_gate)
-    return stored(store, roles["winner"]), config
+    if not name:
+        return offer_of_checkpoint(reference, packs, config)
+    if packs:
+        raise ConfigError("packs", "a run has its own; serving.packs=false leaves them out")
+    return offer_of_run(Store(url), name, config, ignore_gate=ignore_gate)
 
 
-def application(arguments: Mapping[str, object]) -> Any:
-    """Return the application that serves a run's winner, for `serve deploy` and KubeRay's serveConfigV2.
+def _build(offer: Offer, config: ServingConfig, file: Path, console: Console) -> int:
+    from dataclasses import replace
+
+    import yaml
+
+    from sea_ray.launch.serve import declaration
+
+    declared = declaration(Rota(serving=offer), replace(config, port=config.port or DEFAULT_PORT))
+    file.write_text(yaml.safe_dump(declared, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    console.print(f"wrote {file}: serve deploy {file}")
+    if not config.key_digests:
+        console.print("no key is in it: set SEA_RAY_API_KEY where Ray starts, or serving.key_digests=[SHA-256, ...]")
+    return 0
+
+
+def rollout(overrides: Sequence[str], console: Console) -> int:
+    """Bring another run's winner or checkpoint into a service that runs, check its answers, and let it take over.
 
     Args:
-        arguments: run and store.url, and settings such as serving.gpus_per_replica. The key comes from SEA_RAY_API_KEY.
+        overrides: as `serve` takes; cluster.address says where the service is. Its serving.* stay.
+        console: where a person looks.
 
     Raises:
-        ConfigError: there is no key, no such run, or an unknown setting.
-        SeaRayError: the winner failed its safety gate.
+        ConfigError: no such run or checkpoint, or a setting of a service that can't be changed while it runs.
+        SeaRayError: the winner failed its safety gate, can't be loaded or answers wrongly; what answered goes on.
     """
-    from sea_ray.launch.serve import bound
+    name, url, ignore_gate, changes = split_overrides(overrides)
+    reference, packs = str(changes.pop("checkpoint", "")), str(changes.pop("packs", ""))
+    cluster = _where(changes)
 
-    key = os.environ.get("SEA_RAY_API_KEY")
-    if not key:
-        raise ConfigError("SEA_RAY_API_KEY", "not set, and a service without a key answers everybody: put a secret there")
-    changes = dict(arguments)
-    store, name = Store(str(changes.pop("store.url"))), str(changes.pop("run"))
-    winner, config = winner_of(store, name, changes, ignore_gate=changes.pop("safety.ignore_gate", False) is True)
-    return bound(store, winner, config.serving, key)
+    from sea_ray.launch.ray_platform import connect
+    from sea_ray.launch.rollout import replace_offer, running
+
+    with connect(cluster):
+        state = running()
+        offer = offer_named(name, url, reference, packs, state.config, ignore_gate=ignore_gate)
+        console.print("load and check it beside what answers ...")
+        replace_offer(state, offer)
+    console.print(f"{name or reference} answers now; `sea-ray rollback cluster.address={cluster.address}` takes it back")
+    return 0
 
 
-def check_gate_record(facts: dict, name: str, ignore: bool) -> None:
-    """Refuse a checkpoint that failed its safety gate.
+def rollback(overrides: Sequence[str], console: Console) -> int:
+    """Let what answered before the last rollout answer again.
+
+    Args:
+        overrides: cluster.address, where the service is.
+        console: where a person looks.
 
     Raises:
-        SeaRayError: it failed and nobody said to ignore that.
+        ConfigError: the address is missing.
+        SeaRayError: nothing stands by.
     """
-    if not facts["passed"] and not ignore:
-        raise SeaRayError(f"the winner of {name!r} failed its safety gate: {'; '.join(facts['reasons'])}. "
-                          "Serve it all the same with safety.ignore_gate=true")
+    changes = {}
+    for text in overrides:
+        key, _, value = text.partition("=")
+        changes[key] = value
+    cluster = _where(changes)
+
+    from sea_ray.launch.ray_platform import connect
+    from sea_ray.launch.rollout import roll_back, running
+
+    with connect(cluster):
+        roll_back(running())
+    console.print("what answered before answers again; a second `sea-ray rollback` takes that back")
+    return 0
 
 
-def stored(store: Store, place: dict[str, str]) -> Artifact:
-    """Return an artifact that a run's record names.
-
-    Raises:
-        SeaRayError: it is no longer in the store.
-    """
-    artifact = Artifact(kind=place["kind"], name=place["kind"], fingerprint=place["fingerprint"],
-                        folder=store.root / "artifacts" / place["kind"] / place["fingerprint"])
-    if not (store.open(artifact) / RECORD).exists():
-        raise SeaRayError(f"{place['kind']} {place['fingerprint']} is no longer in the store; run the experiment again")
-    return artifact
+def _where(changes: Mapping[str, Any]) -> ClusterConfig:
+    if other := [path for path in changes if not path.startswith("cluster.")]:
+        raise ConfigError(other[0], "a service that runs keeps its settings; leave it out, or serve anew")
+    _, cluster = service_settings({}, changes)
+    if cluster_address(cluster) == "local":
+        raise ConfigError("cluster.address", "where does the service run? write the address that `sea-ray serve` has told")
+    use_token()
+    return cluster

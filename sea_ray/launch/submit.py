@@ -21,6 +21,7 @@ from sea_ray.artifacts import Store, digest_file, fingerprint
 from sea_ray.config import ExperimentConfig
 from sea_ray.errors import ConfigError, MachineError, nearest
 from sea_ray.launch.compose import compose_experiment
+from sea_ray.launch.machine import use_token
 from sea_ray.launch.plan import agree_to_price
 
 if TYPE_CHECKING:
@@ -129,8 +130,7 @@ def connected(address: str) -> Iterator[JobSubmissionClient]:
     from ray.exceptions import AuthenticationError
     from ray.job_submission import JobSubmissionClient
 
-    if "RAY_AUTH_TOKEN" in os.environ or (Path.home() / ".ray" / "auth_token").exists():
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
+    use_token()
     try:
         yield JobSubmissionClient(address)
     except AuthenticationError as error:

@@ -42,7 +42,7 @@ class ApiError(Exception):
 
 def error_response(error: ApiError) -> JSONResponse:
     """Return an error as a response."""
-    headers = {"Retry-After": "1"} if error.status == 429 else None
+    headers = {"Retry-After": "1"} if error.status in (429, 503) else None
     body = {"message": error.message, "type": error.kind, "param": error.param, "code": error.code}
     return JSONResponse({"error": body}, status_code=error.status, headers=headers)
 

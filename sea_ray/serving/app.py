@@ -140,7 +140,7 @@ class Desk:
         return self.request(body, self.ids(str(text)), body.longest_answer, top)
 
 
-def build_app(models: Models, key_digests: Sequence[str], limits: ServingConfig,
+def build_app(models: Models, key_digests: Sequence[str], limits: ServingConfig, meters: Meters | None = None,
               *, is_refusal: Callable[[str], bool] | None = None) -> FastAPI:
     """Return the application.
 
@@ -148,6 +148,7 @@ def build_app(models: Models, key_digests: Sequence[str], limits: ServingConfig,
         models: answer; closed when the application shuts down.
         key_digests: SHA-256 of the accepted API keys; none lets everybody in.
         limits: of lengths, numbers and sizes.
+        meters: count on; None: the application has its own.
         is_refusal: says whether an answer refuses, for /refusal and the page; None: there is no such route.
     """
 
@@ -157,7 +158,7 @@ def build_app(models: Models, key_digests: Sequence[str], limits: ServingConfig,
         models.close()
 
     app = FastAPI(title="sea_ray", docs_url=None, redoc_url=None, lifespan=lifespan, responses=refusals(401, 413, 500))
-    meters = Meters(models)
+    meters = meters or Meters(models)
     app.add_middleware(Guard, key_digests=key_digests, max_body_bytes=limits.max_body_bytes)
     app.add_middleware(Metered, meters=meters)
     install_error_handlers(app)

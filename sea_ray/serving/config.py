@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
 from sea_ray.errors import ConfigError
+
+BASE = "base"
+"""Name of a run's base where it is served beside the winner."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,8 +22,19 @@ class ServingConfig:
     """Port; 0 takes a free one."""
     model_name: str = "sea-ray"
     """Name that the model answers to."""
+    with_base: bool = False
+    """Whether the base of a run's winner is served beside it, as "base"; it takes as much memory again."""
+    packs: bool = True
+    """Whether a run's language packs are offered: on the base as they were trained, on the winner approximately, as grafts. A
+    pack takes memory from the first request for it on."""
+    key_digests: tuple[str, ...] = ()
+    """SHA-256 of accepted API keys, 64 hexadecimal digits each, besides the key in SEA_RAY_API_KEY."""
     num_replicas: int = 1
-    """Processes that each hold the model."""
+    """Processes that each hold the model; with more in max_replicas, the fewest."""
+    max_replicas: int = 0
+    """Most processes when many ask; 0: as many as num_replicas, whoever asks."""
+    drain_s: float = 60.0
+    """Time that a replica has for the answers it is writing when it is to end, seconds."""
     max_batch: int = 64
     """Answers that one replica writes at a time."""
     max_waiting: int = 64
@@ -57,5 +72,16 @@ class ServingConfig:
                 raise ConfigError(name, f"{getattr(self, name)} is below 1")
         if self.prefix_mb < 0:
             raise ConfigError("prefix_mb", f"{self.prefix_mb} is negative; 0 keeps nothing")
+        if self.model_name in ("", BASE) or ":" in self.model_name:
+            raise ConfigError("model_name", f"{self.model_name!r} cannot be told from the base or from a pack: take a name other "
+                                            f"than {BASE!r} and without a colon")
+        for digest in self.key_digests:
+            if not re.fullmatch("[0-9a-f]{64}", digest):
+                raise ConfigError("key_digests", f"{len(digest)} characters are no SHA-256 in 64 lower-case hexadecimal digits: "
+                                                 "printf %s \"$KEY\" | sha256sum")
+        if self.max_replicas and self.max_replicas < self.num_replicas:
+            raise ConfigError("max_replicas", f"{self.max_replicas} is below num_replicas={self.num_replicas}; 0 takes as many")
+        if not self.drain_s >= 0:
+            raise ConfigError("drain_s", f"{self.drain_s} is negative; 0 cuts off the answers in progress")
         if not self.request_limit_s > 0:
             raise ConfigError("request_limit_s", f"{self.request_limit_s} is not above 0")

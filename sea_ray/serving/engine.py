@@ -136,7 +136,7 @@ class TextEngine:
         """Tokens of prompts that were known so far."""
         self._end_ids = end_ids(model, tokenizer)
         self._max_batch = max_batch
-        self._prefill_tokens = max(BLOCK_TOKENS, prefill_tokens // BLOCK_TOKENS * BLOCK_TOKENS)
+        self.prefill_tokens = max(BLOCK_TOKENS, prefill_tokens // BLOCK_TOKENS * BLOCK_TOKENS)
         self._prefixes = Prefixes(prefix_bytes)
         self._packs = PackRows(model)
         self._answers = KeyValues(model)
@@ -289,7 +289,7 @@ class TextEngine:
             under_way: set[bytes] = set()
             first = widest = stays = 0
             for job in waiting:
-                if (len(group) + 1) * widest > self._prefill_tokens:
+                if (len(group) + 1) * widest > self.prefill_tokens:
                     break
                 wants_place = job.request.max_new_tokens > 1
                 if wants_place and len(self._active) + stays >= self._max_batch:
@@ -312,11 +312,11 @@ class TextEngine:
     def _share_pass(self, first: int, count: int, padded: int) -> bool:
         """Return whether so many tokens go with the first prompt's without much padding, and all of it is not too much."""
         low, high = min(first, count), max(first, count)
-        return (high - low < SIMILAR_TOKENS or high < 1.5 * low) and padded <= self._prefill_tokens
+        return (high - low < SIMILAR_TOKENS or high < 1.5 * low) and padded <= self.prefill_tokens
 
     def _count(self, job: _Job) -> int:
         """Return how many tokens of a prompt the next pass takes."""
-        return min(job.num_left, self._prefill_tokens)
+        return min(job.num_left, self.prefill_tokens)
 
     def _prefill(self, group: list[_Job]) -> None:
         """Pass over prompts, or their next part; who is through gives a first token and goes on as an answer."""

@@ -21,25 +21,26 @@ SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300)
 class _Engines(Collector):
     """What the engines are doing at the moment of looking."""
 
-    def __init__(self, models: Models) -> None:
-        self._models = models
+    def __init__(self, meters: Meters) -> None:
+        self._meters = meters
 
     def collect(self) -> Iterator[Metric]:
         active = GaugeMetricFamily("sea_ray_answers_in_progress", "Answers that an engine is writing.", labels=["model"])
         waiting = GaugeMetricFamily("sea_ray_prompts_waiting", "Prompts that wait for their turn.", labels=["model"])
-        for served in self._models.served:
+        for served in self._meters.models.served if self._meters.models else ():
             active.add_metric([served.name], served.engine.num_active)
             waiting.add_metric([served.name], served.engine.num_waiting)
         yield from (active, waiting)
 
 
 class Meters:
-    """The counters of one application."""
+    """The counters of a service."""
 
     content_type = CONTENT_TYPE_LATEST
 
-    def __init__(self, models: Models) -> None:
-        """Args: models: whose engines are looked at."""
+    def __init__(self, models: Models | None = None) -> None:
+        """Args: models: whose engines are looked at; others may take their place."""
+        self.models = models
         self._registry = CollectorRegistry()
         self._requests = Counter("sea_ray_requests", "Requests answered, refusals included.", ["route", "status"],
                                  registry=self._registry)
@@ -47,7 +48,7 @@ class Meters:
                                   buckets=SECONDS, registry=self._registry)
         self._prompt = Counter("sea_ray_prompt_tokens", "Tokens of prompts.", registry=self._registry)
         self._written = Counter("sea_ray_completion_tokens", "Tokens of answers.", registry=self._registry)
-        self._registry.register(_Engines(models))
+        self._registry.register(_Engines(self))
 
     def answered(self, requests: Sequence[Request], answers: Sequence[Answer]) -> None:
         """Count tokens."""

@@ -6,9 +6,10 @@ import pytest
 import yaml
 
 from deploy import kuberay
-from sea_ray.artifacts import Store, write_json
-from sea_ray.errors import ConfigError, SeaRayError
+from sea_ray.decoding import decode
+from sea_ray.errors import ConfigError
 from sea_ray.launch.compose import compose_experiment
+from sea_ray.launch.offers import Rota
 
 REPO = Path(__file__).resolve().parents[2]
 AWS, GCP = (yaml.safe_load((REPO / name).read_text()) for name in ("cluster.yaml", "cluster.gcp.yaml"))
@@ -118,39 +119,26 @@ def test_the_service_names_an_application_that_is_there_and_passes_serve_s_own_s
     assert callable(getattr(__import__(module, fromlist=[name]), name))
 
 
-@pytest.fixture
-def finished(tmp_path):
-    """Return a function that writes a finished run whose gate passed or not."""
-    store = Store(str(tmp_path / "store"))
+def test_the_service_s_application_asks_for_keys_and_keeps_their_digests_only(monkeypatch):
+    from sea_ray.launch.serve import application
+    from sea_ray.serving.guard import key_digest
 
-    def made(passed):
-        config = compose_experiment(["experiment=demo"])
-        for kind, facts in (("gate", {"passed": passed, "reasons": ["too blunt"]}), ("sft", {})):
-            write_json(store.root / "artifacts" / kind / "f" / "record.json", {"facts": facts})
-        write_json(store.root / "demo" / "run.json", {"config": config, "experiment": {
-            "gate": {"kind": "gate", "fingerprint": "f"}, "winner": {"kind": "sft", "fingerprint": "f"}}})
-        return {"run": "demo", "store.url": store.url, "serving.gpus_per_replica": 1}
-
-    return made
-
-
-def test_the_service_s_application_holds_the_winner_of_the_run(finished, monkeypatch):
-    from sea_ray.launch.serve_command import application
-
-    arguments = finished(passed=True)
+    config = yaml.safe_load(kuberay.manifests()["rayservice.yaml"]["spec"]["serveConfigV2"])
+    arguments = config["applications"][0]["args"]
     monkeypatch.delenv("SEA_RAY_API_KEY", raising=False)
     with pytest.raises(ConfigError, match="answers everybody"):
         application(arguments)
     monkeypatch.setenv("SEA_RAY_API_KEY", "a key")
-    deployment = application(arguments)._bound_deployment
-    assert deployment.ray_actor_options["num_gpus"] == 1
-    assert deployment.init_args[1].kind == "sft"
-    assert "a key" not in str(deployment.init_args), "its digest goes to the replicas"
+    settings = {"serving": arguments["serving"] | {"key_digests": [key_digest("another")]}}
+    deployment = application(settings)._bound_deployment
+    assert deployment.init_args[0].key_digests == (key_digest("another"), key_digest("a key"))
+    assert "a key" not in str(deployment.init_args)
 
 
-def test_a_winner_that_failed_its_gate_is_no_service(finished, monkeypatch):
-    from sea_ray.launch.serve_command import application
-
-    monkeypatch.setenv("SEA_RAY_API_KEY", "a key")
-    with pytest.raises(SeaRayError, match="too blunt"):
-        application(finished(passed=False))
+def test_the_service_needs_one_gpu_for_each_replica_and_serves_the_run_s_winner():
+    config = yaml.safe_load(kuberay.manifests()["rayservice.yaml"]["spec"]["serveConfigV2"])
+    (deployment,) = config["applications"][0]["deployments"]
+    assert deployment["ray_actor_options"]["num_gpus"] == 1
+    assert deployment["autoscaling_config"]["max_replicas"] == 2
+    offer = decode(Rota, deployment["user_config"]).serving
+    assert (offer.store, offer.run) == (kuberay.STORE, "demo")
