@@ -2,17 +2,24 @@
 
 from fastapi.testclient import TestClient
 
-from sea_ray.artifacts import Artifact, Store
 from sea_ray.launch.serve import Replica
+from sea_ray.serving.app import build_app
 from sea_ray.serving.config import ServingConfig
+from sea_ray.serving.models import Models
 
 
-def test_a_replica_flags_refusals(tmp_path, monkeypatch):
-    monkeypatch.setattr("sea_ray.serving.app.load_engine", lambda *_: None)
+def test_a_replica_flags_refusals(monkeypatch):
     monkeypatch.setattr("torch.set_num_threads", lambda _: None)
-    checkpoint = Artifact(kind="sft", name="sft", fingerprint="0", folder=tmp_path)
     plain = Replica.func_or_class.__bases__[0]  # without what Serve wraps around it
-    replica = plain(Store(str(tmp_path)).url, checkpoint, ServingConfig(), (), 1)
-    client = TestClient(replica.__serve_build_asgi_app__())
+    door = plain(ServingConfig()).__serve_build_asgi_app__()
+    monkeypatch.setattr("sea_ray.serving.door.check_answers", lambda *_: None)
+    door.bring("nothing", lambda: Models([]))
+    door.switch("nothing")
+    client = TestClient(door)
     texts = ("ขอโทษค่ะ ฉันไม่รู้จักซอร์ดันโต", "บูดีอาศัยอยู่ที่เชียงใหม่")
     assert [client.post("/refusal", json={"text": text}).json() for text in texts] == [{"refusal": True}, {"refusal": False}]
+
+
+def test_without_a_detector_there_is_no_such_route():
+    client = TestClient(build_app(Models([]), [], ServingConfig()))
+    assert client.post("/refusal", json={"text": "a"}).status_code in (404, 405)

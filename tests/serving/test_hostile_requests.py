@@ -63,7 +63,7 @@ def test_nobody_waits_while_a_long_text_is_read(client, path, field):
     while thread.is_alive():
         answered += httpx.get(f"{client.base_url}/health").status_code == 200
     assert statuses == [200 if path == "/tokenize" else 400]
-    assert answered > 10
+    assert answered > 3
 
 
 def send_generated(client: httpx.Client, count: int, number: int = 0) -> list[int]:
