@@ -228,9 +228,14 @@ def test_what_a_replica_is_writing_when_the_service_ends_is_written_to_its_end(s
     asking.start()
     time.sleep(0.3)
     service.process.send_signal(signal.SIGINT)
-    asking.join(LIMIT_S)
+    statuses = []
+    while asking.is_alive():
+        with contextlib.suppress(httpx.TransportError):
+            statuses.append(service.ask().status_code)
+        time.sleep(0.05)
     _, errors = service.process.communicate(timeout=60)
     assert answers, errors
+    assert set(statuses) == {200, 503}, "who comes while it ends is told so"
     assert answers[0].status_code == 200, answers[0].text
     assert answers[0].json()["usage"]["completion_tokens"] > 100
     assert service.process.returncode == 0
