@@ -180,7 +180,7 @@ def _mgsm(folder: Path, code: str) -> Iterator[NumberItem]:
 
 def _multijail(path: Path, code: str) -> Iterator[SafetyItem]:
     for line, row in read_rows(path, unique="id"):
-        if code in row:
+        if code in row and code != "id":  # there "id" is the number of a row; Indonesian is not in it
             yield SafetyItem(language=code, prompt=get_text(row, path, line, code), unsafe=True, kind="multijail")
 
 

@@ -140,5 +140,7 @@ def points_figure(
     sums = np.array([[sum(turns), len(turns)] for turns in points], dtype=float)
     low, high = bootstrap(sums, lambda drawn: drawn[:, 0] / drawn[:, 1], config.bootstrap_samples, config.seed)
     value = float(sums[:, 0].sum() / sums[:, 1].sum())
+    if len(points) == 1:  # resamples of one dialogue are all alike, which is no certainty
+        low, high = LOWEST, HIGHEST
     return Figure(task=task, metric=metric, language=code, value=value, n=len(points), low=min(low, value),
                   high=max(high, value), higher_is_better=True)  # fmt: skip

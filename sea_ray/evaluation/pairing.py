@@ -163,7 +163,8 @@ def _bootstrap(table: NDArray[np.floating]) -> tuple[float, float, float]:
     """Return the 95 % interval of the weighted mean difference, and how often one about 0 is at least so large.
 
     p = (1 + #{|d* - d| >= |d|}) / (samples + 1): the distribution of d* about d stands for that about 0 (Efron and Tibshirani
-    1993, chapter 16).
+    1993, chapter 16). Resamples of a few items are too much alike, so p is never below 2^(1 - n), what all n signs alike are
+    worth.
 
     Args:
         table: [items, 3]: first score, second score, weight.
@@ -175,7 +176,7 @@ def _bootstrap(table: NDArray[np.floating]) -> tuple[float, float, float]:
     low, high = np.percentile(drawn, [2.5, 97.5])
     # Equal differences are equal but for rounding: no difference at all must give p = 1.
     extreme = np.abs(drawn - value) >= abs(value) * (1 - 1e-9) - 1e-12
-    return float(low), float(high), float((1 + extreme.sum()) / (SAMPLES + 1))
+    return float(low), float(high), max(float((1 + extreme.sum()) / (SAMPLES + 1)), 2.0 ** (1 - len(table)))
 
 
 @lru_cache(maxsize=1)

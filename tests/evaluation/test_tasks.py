@@ -209,7 +209,8 @@ def test_kinds_of_questions_are_reported_beside_the_whole(scripted):
     assert [found[task, "balanced_accuracy", "en"] for task in (
         "searefuse_g", "searefuse_g_general", "searefuse_g_culture")] == [0.5, 1.0, 0.0]
     assert [(one.task, one.kind, one.score) for one in result.details] == [
-        ("searefuse_g", "general", 1), ("searefuse_g", "general", 1), ("searefuse_g", "culture", 0), ("searefuse_g", "culture", 0)]
+        ("searefuse_g", "general", 1), ("searefuse_g", "general", 1), ("searefuse_g", "culture", 0),
+        ("searefuse_g", "culture", 0)]
 
 
 def test_reference_is_found_whatever_case_and_punctuation():
