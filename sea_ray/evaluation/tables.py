@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from sea_ray.artifacts import plain
 from sea_ray.evaluation.figures import FEW, EvalReport, Figure
@@ -48,7 +48,7 @@ class Column:
     cells: Mapping[str, Cell]
     """Language, or MEAN, -> value."""
     source: str = ""
-    """Where a published value stands; the checkpoint of a measured one."""
+    """Where a published value stands; how and of which checkpoint a measured one was taken."""
 
     @property
     def heading(self) -> str:
@@ -78,11 +78,12 @@ class Table:
                 *([row, *(str(column.cells.get(row, "")) for column in self.columns)] for row in self.rows)]
 
     def notes(self) -> list[str]:
-        """Return what a reader has to know of the marks: few items, and the sources of what is published."""
+        """Return what a reader has to know: few items, how each model was asked, and the sources of what is published."""
         few = any(cell.n is not None and cell.n < FEW for column in self.columns for cell in column.cells.values())
-        sources = {column.source: None for column in self.columns if column.kind == "published"}
+        published = {column.source: None for column in self.columns if column.kind == "published"}
         return [*([f"* fewer than {FEW} items: the interval says little"] if few else []),
-                *(f"published: {source}" for source in sources)]
+                *(f"{column.model}: {column.source}" for column in self.columns if column.kind == "measured" and column.source),
+                *(f"published: {source}" for source in published)]
 
 
 def tables(reports: Sequence[EvalReport], published: Iterable[Published] = ()) -> tuple[Table, ...]:
@@ -100,7 +101,7 @@ def tables(reports: Sequence[EvalReport], published: Iterable[Published] = ()) -
 
 def _table(task: str, metric: str, reports: Sequence[EvalReport], published: Sequence[Published]) -> Table:
     measured = [(report, report.of(task, metric)) for report in reports]
-    columns = [Column(model=report.model, kind="measured", source=str(report.settings.get("checkpoint", "")),
+    columns = [Column(model=report.model, kind="measured", source=_how(report.settings),
                       cells=_with_mean({code: _cell(figure) for code, figure in found.items()}))
                for report, found in measured if found]
     if metric == "f1" and (always := _always_refusing(task, reports[0])):
@@ -113,6 +114,13 @@ def _table(task: str, metric: str, reports: Sequence[EvalReport], published: Seq
     figure = next(iter(next(found for _, found in measured if found).values()))
     return Table(task=task, metric=metric, higher_is_better=figure.higher_is_better, columns=tuple(columns),
                  rows=tuple(code for code in (*LANGUAGES, MEAN) if code in known))
+
+
+def _how(settings: Mapping[str, Any]) -> str:
+    """Return in words how a model was asked, as far as the settings say it."""
+    said = [("asked as {}", "prompting"), ("{}", "decoding"), ("up to {} tokens", "max_new_tokens"),
+            ("in dialogues {}", "dialogue_tokens"), ("checkpoint {}", "checkpoint"), ("judged by {}", "judge")]
+    return ", ".join(words.format(settings[key]) for words, key in said if settings.get(key))
 
 
 def _cell(figure: Figure) -> Cell:

@@ -50,7 +50,7 @@ def settings_in_words(names: Sequence[str], configs: Sequence[dict[str, Any]]) -
              if path.split(".")[0] not in ELSEWHERE]
     if not found:
         return [f"{names[0]} and {names[1]} have the same settings, but for where they ran"]
-    return [f"{names[0]} and {names[1]} differ in {len(found)} settings",
+    return [f"{names[0]} and {names[1]} differ in {len(found)} setting{'s' * (len(found) != 1)}",
             *(f"  {path}: {_short(one)} -> {_short(other)}" for path, one, other in found)]
 
 

@@ -15,9 +15,11 @@ def figure(language, value, n=40, task="mgsm", metric="exact_match", higher=True
 
 
 def report(model, *figures):
-    return EvalReport(model=model, figures=figures, settings={"checkpoint": f"print-of-{model}"})
+    return EvalReport(model=model, figures=figures, settings={"prompting": "chat", "decoding": "greedy", "max_new_tokens": 48,
+                                                              "dialogue_tokens": 512,                                                              "checkpoint": f"print-of-{model}"})
 
 
+HOW = "asked as chat, greedy, up to 48 tokens, in dialogues 512, checkpoint print-of-"
 MODELS = (report("base", figure("th", 0.2), figure("vi", 0.4, n=12)), report("my_winner", figure("th", 0.6)))
 ROW = Published(task="mgsm", metric="exact_match", model="Other-7B", source="their card, table 2",
                 values={"th": 0.712, "en": 0.748}, average=0.731)
@@ -32,6 +34,8 @@ def test_models_stand_side_by_side_with_interval_and_n_and_few_items_are_marked(
         "th    0.200 [0.100, 0.300] n=40   0.600 [0.500, 0.700] n=40",
         "mean  0.300",
         "* fewer than 30 items: the interval says little",
+        "base: asked as chat, greedy, up to 48 tokens, in dialogues 512, checkpoint print-of-base",
+        "my_winner: asked as chat, greedy, up to 48 tokens, in dialogues 512, checkpoint print-of-my_winner",
     ]
 
 
@@ -84,7 +88,7 @@ def test_json_has_every_value_with_its_interval_kind_and_source():
     found = json.loads(as_json(table))
     assert found["columns"][0]["cells"]["vi"] == {"value": 0.4, "low": pytest.approx(0.3), "high": 0.5, "n": 12}
     assert [(column["kind"], column["source"]) for column in found["columns"]] == [
-        ("measured", "print-of-base"), ("measured", "print-of-my_winner"), ("published", "their card, table 2")]
+        ("measured", f"{HOW}base"), ("measured", f"{HOW}my_winner"), ("published", "their card, table 2")]
 
 
 def test_the_tracker_gets_one_long_table(tmp_path):
@@ -95,7 +99,7 @@ def test_the_tracker_gets_one_long_table(tmp_path):
     assert len(rows) == 2 + 1 + 1 + 3
     thai = next(row for row in rows if row["model"] == "my_winner")
     assert thai == {"task": "mgsm", "metric": "exact_match", "language": "th", "model": "my_winner", "kind": "measured",
-                    "value": 0.6, "low": 0.5, "high": 0.7, "n": 40, "source": "print-of-my_winner"}
+                    "value": 0.6, "low": 0.5, "high": 0.7, "n": 40, "source": f"{HOW}my_winner"}
 
 
 def test_every_published_row_has_a_source_known_languages_and_values_of_its_scale():

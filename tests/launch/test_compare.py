@@ -40,7 +40,7 @@ def test_settings_and_real_differences_are_said_in_words(tmp_path):
     put(tmp_path, "two", {"name": "two", "sft": {"mix": "english"}, "cluster": {"num_cpus": 8}},
         details([1] * 28 + [0] * 2 + [1] * 10, [bit + 0.05 + 0.001 * (number % 3) for number, bit in enumerate(BITS)]))
     text = told(tmp_path, "one", "two")
-    assert "one and two differ in 1 settings\n  sft.mix: even -> english\n" in text
+    assert "one and two differ in 1 setting\n  sft.mix: even -> english\n" in text
     assert "2 figures were tested in pairs. Of these 2 differ beyond chance" in text
     assert "the winner of two is better in 1 and worse in 1 than that of one" in text
     assert "  better: exam accuracy th: 0.250 -> 0.950, difference +0.700" in text
