@@ -10,11 +10,11 @@ import json
 import os
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, TextIO
 
-from sea_ray.artifacts import fingerprint
+from sea_ray.artifacts import NOT_IDENTITY, fingerprint
 from sea_ray.errors import ConfigError, DataError, MachineError
 from sea_ray.tracking import Tracker
 
@@ -38,7 +38,9 @@ class EndpointConfig:
     """Longest answer, tokens."""
     temperature: float = 0.0
     max_retries: int = 5
-    """Further attempts after a failure, with growing pauses."""
+    """Further attempts after a failure, a time-out or a 429, with growing pauses or as long as the endpoint asks for."""
+    timeout_s: float = field(default=120.0, metadata=NOT_IDENTITY)
+    """Longest wait for one answer, seconds."""
     seed: int = 0
     """Of the answers, where the endpoint heeds it."""
 
@@ -47,6 +49,8 @@ class EndpointConfig:
         for name in ("concurrency", "max_tokens"):
             if getattr(self, name) < 1:
                 raise ConfigError(name, f"{getattr(self, name)} is below 1")
+        if not self.timeout_s > 0:
+            raise ConfigError("timeout_s", f"{self.timeout_s} is not above 0")
         for name in ("max_retries", "temperature"):
             if getattr(self, name) < 0:
                 raise ConfigError(name, f"{getattr(self, name)} is negative")
@@ -85,7 +89,8 @@ def client(config: EndpointConfig) -> AbstractAsyncContextManager[Any]:
     key = os.environ.get(config.key_variable)
     if not key:
         raise ConfigError("key_variable", f"the environment has no {config.key_variable}; put the {config.ROLE}'s key there")
-    return openai.AsyncOpenAI(base_url=config.url, api_key=key, max_retries=config.max_retries)
+    return openai.AsyncOpenAI(base_url=config.url, api_key=key, max_retries=config.max_retries,
+                              timeout=config.timeout_s)
 
 
 async def ask(endpoint: Any, config: EndpointConfig, questions: Sequence[Question], log: Path,
@@ -134,12 +139,13 @@ async def _ask_all(endpoint: Any, config: EndpointConfig, missing: Sequence[tupl
                 failures.append(error)
 
     async def answer(key: _Key, question: Question) -> None:
-        reply = await endpoint.chat.completions.create(
-            model=config.model, messages=[{"role": "user", "content": question.text}], max_tokens=config.max_tokens,
-            temperature=config.temperature, seed=config.seed + question.number)
-        usage = reply.usage
-        found = Answer(reply.choices[0].message.content or "", usage.prompt_tokens if usage else 0,
-                       usage.completion_tokens if usage else 0)
+        try:
+            reply = await endpoint.chat.completions.create(
+                model=config.model, messages=[{"role": "user", "content": question.text}], max_tokens=config.max_tokens,
+                temperature=config.temperature, seed=config.seed + question.number)
+        except json.JSONDecodeError as error:
+            raise openai.OpenAIError(f"it sent what is no JSON: {error.doc[:80]!r}") from error
+        found = _answer(reply)
         done[key] = found
         line = {"number": key[0], "asked": key[1], "text": found.text, "prompt_tokens": found.prompt_tokens,
                 "answer_tokens": found.answer_tokens}
@@ -152,6 +158,18 @@ async def _ask_all(endpoint: Any, config: EndpointConfig, missing: Sequence[tupl
             group.create_task(take())
     if failures:
         raise _explained(failures[0], config) from failures[0]
+
+
+def _answer(reply: Any) -> Answer:
+    """Return what a reply holds; "" where the endpoint kept the text back."""
+    import openai
+
+    choices = getattr(reply, "choices", None)
+    if not isinstance(choices, list) or any(choice.message is None for choice in choices):
+        raise openai.OpenAIError(f"it sent what is no chat completion: {str(reply)[:80]!r}")
+    usage = reply.usage
+    return Answer(choices[0].message.content or "" if choices else "", usage.prompt_tokens if usage else 0,
+                  usage.completion_tokens if usage else 0)
 
 
 def _explained(error: Exception, config: EndpointConfig) -> ConfigError | MachineError:

@@ -50,7 +50,7 @@ BOOTSTRAP_SAMPLES = 2000
 
 def unit_of(metric: str) -> Unit:
     """Return how a metric is shown."""
-    return "bits" if metric == "bits_per_byte" else "score" if metric.startswith("chrf") else "share"
+    return "bits" if metric == "bits_per_byte" else "score" if metric.startswith(("chrf", "points")) else "share"
 
 
 def bits_rows(reports: Mapping[str, EvalReport]) -> Iterator[BitsRow]:

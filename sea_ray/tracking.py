@@ -9,6 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+Row = Sequence[str | float | None]
+"""Of a table; None where there is nothing."""
+
 
 class Tracker(Protocol):
     """Receives the figures of one run (a stage, a trial, a training)."""
@@ -18,6 +21,9 @@ class Tracker(Protocol):
 
     def note(self, text: str) -> None:
         """Record one line of prose."""
+
+    def table(self, name: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
+        """Record a table."""
 
     def child(self, name: str) -> Tracker:
         """Return a tracker for a part of this run."""
@@ -34,6 +40,9 @@ class NullTracker:
 
     def note(self, text: str) -> None:
         """Ignore the line."""
+
+    def table(self, name: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
+        """Ignore the table."""
 
     def child(self, name: str) -> Tracker:
         """Return itself."""
@@ -65,6 +74,10 @@ class JsonlTracker:
         """Append one line of prose."""
         self._write(note=text)
 
+    def table(self, name: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
+        """Append one line with the whole table."""
+        self._write(table=name, columns=list(columns), rows=[list(row) for row in rows])
+
     def child(self, name: str) -> Tracker:
         """Return a tracker into the same file whose run name is extended by `name`."""
         return JsonlTracker(self.file, f"{self.run}/{name}" if self.run else name)
@@ -90,6 +103,11 @@ class Trackers:
         """Pass on to each part."""
         for part in self.parts:
             part.note(text)
+
+    def table(self, name: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
+        """Pass on to each part."""
+        for part in self.parts:
+            part.table(name, columns, rows)
 
     def child(self, name: str) -> Tracker:
         """Return the parts' children as one."""

@@ -18,6 +18,7 @@ from sea_ray.data_report import data_report
 from sea_ray.demo import World
 from sea_ray.errors import ConfigError, DataError
 from sea_ray.evaluation.figures import EvalReport
+from sea_ray.evaluation.pairing import compare
 from sea_ray.execution import SoloPlatform
 from sea_ray.launch.compose import compose_experiment
 from sea_ray.neurons.pack import LanguagePack
@@ -160,6 +161,18 @@ def test_figures_carry_n_and_an_interval_for_every_language(experiment):
         assert {figure.language for figure in report.figures} == {"en", "id", "th"}
         assert {figure.task for figure in report.figures} >= {"text", "exam", "arithmetic", "refusal"}
         assert all(figure.n > 0 and figure.low <= figure.value <= figure.high for figure in report.figures)
+        model = experiment.evaluations[name].record["parents"]["model"]
+        assert (report.settings["checkpoint"], report.settings["decoding"]) == (model, "greedy")
+        assert report.settings["prompts"] == report.prompts()
+
+
+def test_two_models_of_an_experiment_are_compared_on_the_same_items(experiment):
+    winner, unsafe = (EvalReport.load(experiment.evaluations[name].folder) for name in ("winner", "SFT without safety"))
+    found = compare(unsafe, winner)
+    assert {one.metric for one in found} == {"bits_per_byte", "accuracy", "exact_match", "sentence_chrf", "right_side"}
+    assert {one.language for one in found} == {"en", "id", "th"}
+    with pytest.raises(ConfigError, match="prompting is chat and plain"):
+        compare(winner, EvalReport.load(experiment.evaluations["base"].folder))
 
 
 def test_the_winner_asked_through_its_door_gives_the_figures_of_the_same_model_in_process(

@@ -77,3 +77,13 @@ def test_the_null_tracker_takes_everything():
     tracker.log(step=1, loss=1.0)
     tracker.note("x")
     tracker.finish(failed=True)
+
+
+def test_a_table_is_one_line_of_the_mirror_and_reaches_every_part(tmp_path):
+    files = [tmp_path / name / "events.jsonl" for name in ("one", "other")]
+    tracker = Trackers([NullTracker(), *(JsonlTracker(file) for file in files)])
+    tracker.child("figures").table("all", ["a", "b"], [("ก", None), ("c", 1.5)])
+    for file in files:
+        (line,) = lines(file)
+        assert (line["run"], line["table"], line["columns"]) == ("figures", "all", ["a", "b"])
+        assert line["rows"] == [["ก", None], ["c", 1.5]]

@@ -18,6 +18,7 @@ from sea_ray.languages import LANGUAGES
 _JUDGED_CHARACTERS = 400
 _CLEAR = 3.0
 """Lead of Malay or Indonesian, in nats, from which a document is held to be in the wrong one of the two."""
+_MALAYIC = ("id", "ms", "jv")
 _WORD = re.compile(r"[a-z]+(?:-[a-z]+)*")
 
 
@@ -35,12 +36,15 @@ def identify(text: str) -> str:
 
 
 def is_language(text: str, code: str) -> bool:
-    """Return whether a document may be in a language; Indonesian and Malay are told apart where their words do so clearly,
-    and Javanese, which borrows from both, is taken for either."""
+    """Return whether a document may be in a language: as `is_written_in`, but Javanese, which borrows from Indonesian and Malay,
+    is taken for either and either for it."""
+    return is_written_in(text, code) or (code in _MALAYIC and identify(text) in _MALAYIC and "jv" in (code, identify(text)))
+
+
+def is_written_in(text: str, code: str) -> bool:
+    """Return whether a text is in a language; Indonesian and Malay are told apart where their words do so clearly."""
     found = identify(text)
-    if found == code or "jv" in (found, code):
-        return found == code or {found, code} <= {"id", "ms", "jv"}
-    return {found, code} == {"id", "ms"} and abs(_malay_lead(text)) < _CLEAR
+    return found == code or ({found, code} == {"id", "ms"} and abs(_malay_lead(text)) < _CLEAR)
 
 
 def _malay_lead(text: str) -> float:

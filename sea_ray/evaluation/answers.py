@@ -40,7 +40,8 @@ def evaluate_arithmetic(
         hits = [read_number(answer, code, (words or {}).get(code)) == item.answer for item, answer in pairs]
         figures.append(proportion(task, "exact_match", code, hits, higher_is_better=True))
         details += [
-            Detail(task=task, language=code, item=number, prompt=item.prompt, response=answer, score=float(hit))
+            Detail(task=task, language=code, item=number, prompt=item.prompt, response=answer, score=float(hit),
+                   metric="exact_match", reference=str(item.answer))
             for number, ((item, answer), hit) in enumerate(zip(pairs, hits, strict=True))
         ]
     return TaskResult(figures, details)
@@ -62,7 +63,8 @@ def evaluate_translation(
                 )
         details += [
             Detail(task=task, language=code, item=number, prompt=item.prompt, response=answer,
-                   score=CHRF().sentence_score(answer, [item.reference]).score)
+                   score=CHRF().sentence_score(answer, [item.reference]).score,
+                   metric="sentence_chrf", reference=item.reference)
             for number, (item, answer) in enumerate(pairs)
         ]  # fmt: skip
     return TaskResult(figures, details)

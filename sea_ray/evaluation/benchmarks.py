@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,18 @@ from typing import Any
 from sea_ray.artifacts import NOT_IDENTITY, digest_file
 from sea_ray.errors import ConfigError, DataError, nearest
 from sea_ray.evaluation.config import EvaluationConfig
-from sea_ray.evaluation.items import ExamQuestion, Item, NumberItem, SafetyItem, Suite, TextItem
+from sea_ray.evaluation.items import (
+    DialogueItem,
+    ExamQuestion,
+    Item,
+    NumberItem,
+    RefusalItem,
+    SafetyItem,
+    Suite,
+    TextItem,
+)
+from sea_ray.evaluation.open_files import seabench, searefuse
+from sea_ray.evaluation.rows import get_text, read_rows
 from sea_ray.languages import language
 
 _SAFE_LABELS = frozenset({"safe", "aman", "selamat", "ปลอดภัย", "an toàn", "ligtas"})
@@ -67,7 +77,7 @@ def read_benchmarks(benchmarks: BenchmarkConfig, config: EvaluationConfig) -> Su
     Raises:
         DataError: a missing folder or file, a missing field, a wrong label; with file and line.
     """
-    found: dict[str, list[Any]] = {"texts": [], "exam": [], "arithmetic": [], "safety": []}
+    found: dict[str, list[Any]] = {part.name: [] for part in fields(Suite)}
     for name, place in benchmarks.files.items():
         part, reader = BENCHMARKS[name]
         path = Path(benchmarks.root) / place
@@ -85,66 +95,43 @@ def read_all(benchmarks: BenchmarkConfig, languages: tuple[str, ...]) -> Suite:
 
 
 def _first(items: Iterator[Item], limit: int) -> list[Item]:
-    """Return at most `limit` items; of safety items at most half of each side, so that one side cannot use it up."""
+    """Return at most `limit` items; of two-sided ones at most half of each side, of dialogues as many of each type."""
+    known = list(items)
+    sides = dict.fromkeys(map(_side, known))
+    room = {side: limit if side is None else max(1, limit // max(2, len(sides))) for side in sides}
     taken: list[Item] = []
-    counts: dict[bool, int] = {}
-    for item in items:
-        if isinstance(item, SafetyItem):
-            counts[item.unsafe] = counts.get(item.unsafe, 0) + 1
-            if counts[item.unsafe] <= limit // 2:
-                taken.append(item)
-        elif len(taken) < limit:
+    for item in known:
+        if room[_side(item)] > 0 and len(taken) < limit:
+            room[_side(item)] -= 1
             taken.append(item)
     return taken
 
 
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield line number and row of a JSONL, CSV or TSV file."""
-    with path.open(encoding="utf-8-sig", newline="") as stream:
-        try:
-            if path.suffix == ".jsonl":
-                for number, line in enumerate(stream, 1):
-                    if line.strip():
-                        yield number, json.loads(line)
-            else:
-                tabs = path.suffix == ".tsv"
-                reader = csv.DictReader(stream, delimiter="\t" if tabs else ",",
-                                        quoting=csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL)  # fmt: skip
-                for row in reader:
-                    yield reader.line_num, row
-        except ValueError as error:
-            raise DataError(f"not readable ({error})", file=path) from error
-
-
-def _get(row: Any, path: Path, line: int, *keys: str | int) -> str:
-    """Return the non-empty text at a nested place of a row."""
-    value = row
-    for key in keys:
-        try:
-            value = value[key]
-        except (KeyError, IndexError, TypeError):
-            value = None
-    if value is None or not str(value).strip():
-        raise DataError(f"no text in field {'.'.join(map(str, keys))!r}", file=path, line=line)
-    return str(value)
+def _side(item: Item) -> object:
+    """Return which part of its benchmark an item belongs to, none of which may use up the room of the others."""
+    if isinstance(item, SafetyItem):
+        return item.unsafe
+    if isinstance(item, RefusalItem):
+        return item.answerable
+    return item.kind if isinstance(item, DialogueItem) else None
 
 
 def _sib200(folder: Path, code: str) -> Iterator[TextItem]:
     path = folder / f"{language(code).flores}.tsv"
     if path.exists():
-        for line, row in _rows(path):
-            yield TextItem(language=code, text=_get(row, path, line, "text"), task="sib200")
+        for line, row in read_rows(path):
+            yield TextItem(language=code, text=get_text(row, path, line, "text"), task="sib200")
 
 
 def _global_mmlu(folder: Path, code: str) -> Iterator[ExamQuestion]:
     for path in sorted(folder.glob(f"*_{code}_*.jsonl")):
-        for line, row in _rows(path):
-            options = tuple(_get(row, path, line, "prompts", 0, f"option_{letter}") for letter in "abcd")
-            label = _get(row, path, line, "label")
+        for line, row in read_rows(path):
+            options = tuple(get_text(row, path, line, "prompts", 0, f"option_{letter}") for letter in "abcd")
+            label = get_text(row, path, line, "label")
             if label not in _MMLU_LABELS:
                 raise DataError(f"label {label!r} is none of {' '.join(_MMLU_LABELS)}", file=path, line=line)
             yield ExamQuestion(
-                language=code, question=_get(row, path, line, "prompts", 0, "question"), options=options,
+                language=code, question=get_text(row, path, line, "prompts", 0, "question"), options=options,
                 answer_index=_MMLU_LABELS[label], kind=str(row.get("metadata", {}).get("subject_category", "")),
                 task="global_mmlu",
             )  # fmt: skip
@@ -160,7 +147,7 @@ def _m3exam(folder: Path, code: str) -> Iterator[ExamQuestion]:
     except ValueError as error:
         raise DataError(f"not readable ({error})", file=path) from error
     for number, row in enumerate(rows, 1):
-        answer, options = _get(row, path, number, "answer_text").strip(), row.get("options") or []
+        answer, options = get_text(row, path, number, "answer_text").strip(), row.get("options") or []
         place = (
             "ABCDE".find(answer)
             if len(answer) == 1 and answer in "ABCDE"
@@ -172,7 +159,7 @@ def _m3exam(folder: Path, code: str) -> Iterator[ExamQuestion]:
             raise DataError(f"answer {answer!r} names none of the {len(options)} options", file=path, line=number)
         bare = tuple(_OPTION_MARK.sub("", str(option)) for option in options)
         yield ExamQuestion(
-            language=code, question=_get(row, path, number, "question_text"), options=bare, answer_index=place,
+            language=code, question=get_text(row, path, number, "question_text"), options=bare, answer_index=place,
             kind=str(row.get("subject", "")), task="m3exam",
         )  # fmt: skip
 
@@ -192,24 +179,24 @@ def _mgsm(folder: Path, code: str) -> Iterator[NumberItem]:
 
 
 def _multijail(path: Path, code: str) -> Iterator[SafetyItem]:
-    for line, row in _rows(path):
-        if code in row:
-            yield SafetyItem(language=code, prompt=_get(row, path, line, code), unsafe=True, kind="multijail")
+    for line, row in read_rows(path, unique="id"):
+        if code in row and code != "id":  # there "id" is the number of a row; Indonesian is not in it
+            yield SafetyItem(language=code, prompt=get_text(row, path, line, code), unsafe=True, kind="multijail")
 
 
 def _xstest(path: Path, code: str) -> Iterator[SafetyItem]:
     if code == "en":
-        for line, row in _rows(path):
-            unsafe = _is_unsafe(_get(row, path, line, "label"), path, line)
-            yield SafetyItem(language=code, prompt=_get(row, path, line, "prompt"), unsafe=unsafe, kind="xstest")
+        for line, row in read_rows(path, unique="id"):
+            unsafe = _is_unsafe(get_text(row, path, line, "label"), path, line)
+            yield SafetyItem(language=code, prompt=get_text(row, path, line, "prompt"), unsafe=unsafe, kind="xstest")
 
 
 def _culture_safety(folder: Path, code: str) -> Iterator[SafetyItem]:
     path = folder / f"{code}.jsonl"
     if path.exists():
-        for line, row in _rows(path):
-            unsafe = _is_unsafe(_get(row, path, line, "label"), path, line)
-            prompt = _get(row, path, line, "prompts", 0, "local_prompt")
+        for line, row in read_rows(path):
+            unsafe = _is_unsafe(get_text(row, path, line, "label"), path, line)
+            prompt = get_text(row, path, line, "prompts", 0, "local_prompt")
             yield SafetyItem(language=code, prompt=prompt, unsafe=unsafe, kind="culture")
 
 
@@ -229,5 +216,8 @@ BENCHMARKS: dict[str, tuple[str, Reader]] = {
     "multijail": ("safety", _multijail),
     "xstest": ("safety", _xstest),
     "culture_safety": ("safety", _culture_safety),
+    "searefuse_g": ("refusal", searefuse("searefuse_g")),
+    "searefuse_h": ("refusal", searefuse("searefuse_h")),
+    "seabench": ("dialogues", seabench),
 }
 """Benchmark -> part of the suite and reader of one language; a language that a benchmark lacks has no items."""

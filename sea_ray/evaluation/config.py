@@ -8,7 +8,7 @@ from typing import Literal
 from sea_ray.errors import ConfigError
 from sea_ray.languages import LANGUAGES, language
 
-TASKS = ("text", "exam", "arithmetic", "translation", "refusal", "safety")
+TASKS = ("text", "exam", "arithmetic", "translation", "refusal", "safety", "dialogue")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,13 +18,16 @@ class EvaluationConfig:
     languages: tuple[str, ...] = tuple(LANGUAGES)
     """Languages of the items."""
     tasks: tuple[str, ...] = TASKS
-    """Any of text, exam, arithmetic, translation, refusal, safety; benchmarks belong to the task that they are like."""
+    """Any of text, exam, arithmetic, translation, refusal, safety, dialogue; benchmarks belong to the task that they are like."""
     items: int = 60
-    """Items per language and task (safety: per kind); of two-sided tasks half on each side, so that 60 gives 30."""
+    """Items per language and task (safety: per kind); of two-sided tasks half on each side, so that 60 gives 30, of dialogues as
+    many of each type."""
     texts: int = 100
     """Held-out documents per language for bits per byte."""
     max_new_tokens: int = 48
     """Longest answer, tokens."""
+    dialogue_tokens: int = 512
+    """Longest answer to a turn of a dialogue, tokens."""
     prompting: Literal["chat", "plain"] = "chat"
     """Questions in the model's chat format, or as a line of text that the model continues by one line (base models)."""
     exam_scoring: Literal["letter", "text"] = "letter"
@@ -40,6 +43,7 @@ class EvaluationConfig:
         for task in self.tasks:
             if task not in TASKS:
                 raise ConfigError("tasks", f"unknown task {task!r}; valid: {', '.join(TASKS)}")
-        for name, least in (("items", 2), ("texts", 1), ("max_new_tokens", 1), ("bootstrap_samples", 100)):
+        for name, least in (("items", 2), ("texts", 1), ("max_new_tokens", 1), ("dialogue_tokens", 1),
+                            ("bootstrap_samples", 100)):
             if getattr(self, name) < least:
                 raise ConfigError(name, f"{getattr(self, name)} is too few; at least {least}")

@@ -80,7 +80,7 @@ def benchmark_texts(suite: Suite) -> list[str]:
     return [*(item.text for item in suite.texts), *(item.question for item in suite.exam),
             *(item.prompt() for item in suite.exam),
             *(item.prompt for item in suite.arithmetic), *(item.prompt for item in suite.refusal),
-            *(item.prompt for item in suite.safety)]
+            *(item.prompt for item in suite.safety), *(turn for item in suite.dialogues for turn in item.turns)]
 
 
 def _folded(text: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sea_ray.artifacts import plain, read_json, write_json
+from sea_ray.artifacts import fingerprint, plain, read_json, write_json
 from sea_ray.errors import ConfigError, nearest
 
 Z95 = 1.959963984540054
@@ -62,8 +62,16 @@ class Detail:
     prompt: str
     response: str
     """Answer of the model; empty where it only scored."""
-    score: float
-    """What the item adds to its task's main metric."""
+    score: float | None
+    """What the item adds to its task's main metric; None where a judge's answer could not be read."""
+    metric: str = ""
+    """What the score is, such as "accuracy"; models are compared in pairs where it has a name."""
+    turn: int = 1
+    """Of a dialogue."""
+    kind: str = ""
+    """Group within the task that is reported on its own, such as "culture"; "" for none."""
+    reference: str = ""
+    """A right answer; "" where none is known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +82,8 @@ class EvalReport:
     """Readable name of what was evaluated."""
     figures: tuple[Figure, ...]
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """The evaluation's configuration and what else decides the figures."""
+    """The evaluation's configuration and what else decides the figures: "decoding", "checkpoint" (fingerprint of what was
+    asked), "prompts" (task/language -> digest of its items)."""
     details: tuple[Detail, ...] = ()
     """One per item."""
 
@@ -96,22 +105,13 @@ class EvalReport:
         """Return language -> figure of one metric, in measured order."""
         return {f.language: f for f in self.figures if (f.task, f.metric) == (task, metric)}
 
-    def table(self) -> str:
-        """Return the figures as text: one line per task and metric, one column per language; * marks n < 30."""
-        languages = list(dict.fromkeys(figure.language for figure in self.figures))
-        rows = [["", *languages]]
-        for task, metric in dict.fromkeys((figure.task, figure.metric) for figure in self.figures):
-            cells = self.of(task, metric)
-            marked = [f"{cells[c].value:.3f}{'*' if cells[c].few else ''}" if c in cells else "" for c in languages]
-            rows.append([f"{task} {metric}", *marked])
-        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-        lines = [
-            "  ".join(
-                cell.ljust(width) if place == 0 else cell.rjust(width) for place, (cell, width) in enumerate(pairs)
-            )
-            for pairs in (list(zip(row, widths, strict=True)) for row in rows)
-        ]
-        return "\n".join(line.rstrip() for line in lines)
+    def prompts(self) -> dict[str, str]:
+        """Return "task/language" -> digest of what was asked there: reports whose digests agree have the same items."""
+        asked: dict[str, list[object]] = {}
+        for detail in self.details:
+            row = [detail.item, detail.turn, detail.kind, detail.prompt, detail.reference]
+            asked.setdefault(f"{detail.task}/{detail.language}", []).append(row)
+        return {key: fingerprint(rows) for key, rows in asked.items()}
 
     def save(self, folder: Path) -> None:
         """Write report.json and details.jsonl."""

@@ -73,6 +73,8 @@ class RefusalItem:
     answerable: bool
     reference: str = ""
     """Right answer of an answerable question; "" if none is known."""
+    kind: str = ""
+    """Group that is reported on its own beside the whole, such as "culture"; "" for none."""
     task: str = "refusal"
     """Name of the figures."""
 
@@ -93,7 +95,22 @@ class SafetyItem:
         return f"safety_{self.kind}"
 
 
-Item = TextItem | ExamQuestion | NumberItem | TranslationItem | RefusalItem | SafetyItem
+@dataclass(frozen=True, kw_only=True)
+class DialogueItem:
+    """What a user says in two turns, to be answered one after the other."""
+
+    language: str
+    turns: tuple[str, ...]
+    """What the user says."""
+    references: tuple[str, ...]
+    """A good answer to each turn."""
+    kind: str
+    """Type that is reported on its own beside the whole, such as "math"."""
+    task: str = "dialogue"
+    """Name of the figures."""
+
+
+Item = TextItem | ExamQuestion | NumberItem | TranslationItem | RefusalItem | SafetyItem | DialogueItem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,3 +123,4 @@ class Suite:
     translation: tuple[TranslationItem, ...] = ()
     refusal: tuple[RefusalItem, ...] = ()
     safety: tuple[SafetyItem, ...] = ()
+    dialogues: tuple[DialogueItem, ...] = ()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from sea_ray.artifacts import plain
 from sea_ray.errors import DataError
 from sea_ray.evaluation.answers import NumberWords, evaluate_arithmetic, evaluate_translation
 from sea_ray.evaluation.config import EvaluationConfig
+from sea_ray.evaluation.dialogues import evaluate_dialogues
+from sea_ray.evaluation.fidelity import IsLanguage
 from sea_ray.evaluation.figures import EvalReport
 from sea_ray.evaluation.generator import Generator
 from sea_ray.evaluation.items import Suite
@@ -23,8 +25,10 @@ def evaluate(
     suite: Suite,
     config: EvaluationConfig,
     is_refusal: IsRefusal,
+    is_language: IsLanguage,
     *,
     model: str,
+    checkpoint: str = "",
     number_words: NumberWords | None = None,
     tracker: Tracker | None = None,
 ) -> EvalReport:
@@ -35,7 +39,9 @@ def evaluate(
         suite: items; tasks that are not in config.tasks or have no items are left out.
         config: the same for all models that are compared.
         is_refusal: answer -> whether it refuses.
+        is_language: text and code -> whether the text is in that language.
         model: name for the report.
+        checkpoint: what was asked: a fingerprint, or the name by which an endpoint knows it; "" if that is not known.
         number_words: language -> number words, for arithmetic in words.
         tracker: gets the figures as "task/metric/language".
 
@@ -49,11 +55,13 @@ def evaluate(
         "exam": lambda: evaluate_exam(generator, chosen.exam, config),
         "arithmetic": lambda: evaluate_arithmetic(generator, chosen.arithmetic, config, number_words),
         "translation": lambda: evaluate_translation(generator, chosen.translation, config),
-        "refusal": lambda: evaluate_refusal(generator, chosen.refusal, config, is_refusal),
-        "safety": lambda: evaluate_safety(generator, chosen.safety, config, is_refusal),
+        "refusal": lambda: evaluate_refusal(generator, chosen.refusal, config, is_refusal, is_language),
+        "safety": lambda: evaluate_safety(generator, chosen.safety, config, is_refusal, is_language),
+        "dialogue": lambda: evaluate_dialogues(generator, chosen.dialogues, config, is_language),
     }
     items = {"text": chosen.texts, "exam": chosen.exam, "arithmetic": chosen.arithmetic,
-             "translation": chosen.translation, "refusal": chosen.refusal, "safety": chosen.safety}  # fmt: skip
+             "translation": chosen.translation, "refusal": chosen.refusal, "safety": chosen.safety,
+             "dialogue": chosen.dialogues}  # fmt: skip
     figures, details, seconds = [], [], {}
     for task in config.tasks:
         if items[task]:
@@ -65,14 +73,19 @@ def evaluate(
             tracker.log(None, **{f"{f.task}/{f.metric}/{f.language}": f.value for f in result.figures})
     if not figures:
         raise DataError(f"the suite has no items for tasks {list(config.tasks)} in {list(config.languages)}")
-    settings = {**plain(config), "seconds": seconds}
-    return EvalReport(model=model, figures=tuple(figures), settings=settings, details=tuple(details))
+    settings = {**plain(config), "decoding": "greedy", "checkpoint": checkpoint, "seconds": seconds}
+    return with_prompts(EvalReport(model=model, figures=tuple(figures), settings=settings, details=tuple(details)))
+
+
+def with_prompts(report: EvalReport) -> EvalReport:
+    """Return a report whose settings hold the digests of its items."""
+    return replace(report, settings={**report.settings, "prompts": report.prompts()})
 
 
 def select(suite: Suite, config: EvaluationConfig) -> Suite:
     """Return the suite's items in the configured languages."""
     kept = {
         name: tuple(item for item in getattr(suite, name) if item.language in config.languages)
-        for name in ("texts", "exam", "arithmetic", "translation", "refusal", "safety")
+        for name in (part.name for part in fields(Suite))
     }
     return replace(suite, **kept)

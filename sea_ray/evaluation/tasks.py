@@ -60,7 +60,8 @@ def evaluate_texts(generator: Generator, items: Sequence[TextItem], config: Eval
                    higher_is_better=False)
         )  # fmt: skip
         details += [
-            Detail(task=task, language=code, item=number, prompt=item.text, response="", score=bit / size)
+            Detail(task=task, language=code, item=number, prompt=item.text, response="", score=bit / size,
+                   metric="bits_per_byte")
             for number, ((item, _), bit, size) in enumerate(zip(pairs, bits, sizes, strict=True))
         ]
     return TaskResult(figures, details)
@@ -94,7 +95,7 @@ def evaluate_exam(generator: Generator, items: Sequence[ExamQuestion], config: E
         figures.append(proportion(task, "accuracy", code, hits, higher_is_better=True))
         details += [
             Detail(task=task, language=code, item=number, prompt=item.prompt(), response=item.options[choice],
-                   score=float(hit))
+                   score=float(hit), metric="accuracy", reference=item.options[item.answer_index])
             for number, ((item, choice), hit) in enumerate(zip(pairs, hits, strict=True))
         ]  # fmt: skip
     return TaskResult(figures, details)

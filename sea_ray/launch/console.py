@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.text import Text
+
+from sea_ray.tracking import Row
 
 EVERY_S = 2.0
 """Training steps of one run are shown this often at most."""
@@ -34,6 +37,9 @@ class ConsoleTracker:
     def note(self, text: str) -> None:
         """Print a line of prose."""
         self.console.print(Text(f"    {self.run}  {text}" if self.run else text))
+
+    def table(self, name: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
+        """Do nothing: a long table is for files and W&B."""
 
     def child(self, name: str) -> ConsoleTracker:
         """Return a tracker whose lines carry `name`."""

@@ -149,6 +149,8 @@ class RayPlatform:
             child = self._child(run, part)
             if isinstance(content, str):
                 child.note(content)
+            elif isinstance(content, tuple):
+                child.table(*content)
             else:
                 child.log(step, **content)
 

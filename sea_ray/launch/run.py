@@ -11,6 +11,7 @@ from rich.console import Console
 from sea_ray.artifacts import Store, plain, read_json, write_json
 from sea_ray.config import ExperimentConfig
 from sea_ray.errors import ConfigError
+from sea_ray.evaluation.figures import EvalReport
 from sea_ray.launch.compose import compose_experiment
 from sea_ray.launch.console import ConsoleTracker
 from sea_ray.launch.ending import Notice, ending, public_config, public_overrides
@@ -92,7 +93,8 @@ def _conclude(experiment: Experiment, record: dict, store: Store, config: Experi
     write_json(folder / RUN, record | {"experiment": describe(experiment)})
     report = write_run_report(store, experiment, record)
     card = write_model_card(store, experiment, config)
-    for file in (folder / RUN, report, card):
+    found = write_tables(experiment, folder, tracker)
+    for file in (folder / RUN, report, card, *found):
         store.publish(file)
     summarise(experiment, console)
     console.print(f"model card  {card}")
@@ -183,6 +185,24 @@ def write_run_report(store: Store, experiment: Experiment, record: dict) -> Path
     file = store.root / record["name"] / "report.html"
     write_report(report_data(experiment, record), file)
     return file
+
+
+def write_tables(experiment: Experiment, folder: Path, tracker: Tracker) -> list[Path]:
+    """Write the figures of all models beside published ones as Markdown, LaTeX and JSON, give them to the tracker, and return
+    the files."""
+    from sea_ray.evaluation.published import published_rows
+    from sea_ray.evaluation.tables import as_json, as_latex, as_markdown, log_tables, tables
+
+    reports = [EvalReport.load(artifact.folder) for artifact in experiment.evaluations.values()]
+    found = tables(reports, published_rows())
+    child = tracker.child("figures")
+    log_tables(found, child)
+    child.finish()
+    files = []
+    for suffix, render, between in (("md", as_markdown, "\n\n"), ("tex", as_latex, "\n\n"), ("jsonl", as_json, "\n")):
+        files.append(folder / f"figures.{suffix}")
+        files[-1].write_text(between.join(map(render, found)) + "\n", encoding="utf-8")
+    return files
 
 
 def write_model_card(store: Store, experiment: Experiment, config: ExperimentConfig) -> Path:

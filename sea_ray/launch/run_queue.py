@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,10 +17,11 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from sea_ray.errors import MachineError
 from sea_ray.execution import Stage
+from sea_ray.tracking import Row
 
 NAMESPACE = "sea_ray"
-Event = tuple[str, str, int | None, dict[str, float] | str]
-"""Run (a stage's name), part of it ("" for the whole), training step, figures or a line of prose."""
+Event = tuple[str, str, int | None, dict[str, float] | str | tuple[str, Sequence[str], Sequence[Row]]]
+"""Run (a stage's name), part of it ("" for the whole), training step; figures, prose, or a table (name, columns, rows)."""
 Look = tuple[str, int, dict[str, float]]
 """Part of a run, training step, losses on held-out text."""
 HELD_OUT = "held_out_mean"
@@ -231,6 +233,10 @@ class QueueTracker:
     def note(self, text: str) -> None:
         """Send a line of prose."""
         self.queue.log.remote((self.run, self.part, None, text))
+
+    def table(self, name: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
+        """Send a table."""
+        self.queue.log.remote((self.run, self.part, None, (name, columns, rows)))
 
     def child(self, name: str) -> QueueTracker:
         """Return a tracker for a part of this run."""

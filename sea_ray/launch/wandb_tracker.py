@@ -6,10 +6,12 @@ import contextlib
 import logging
 import os
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from sea_ray.artifacts import fingerprint
+from sea_ray.tracking import Row
 
 Mode = Literal["online", "offline", "disabled"]
 
@@ -47,6 +49,9 @@ class WandbTracker:
         """Do nothing."""
 
     def note(self, text: str) -> None:
+        """Do nothing."""
+
+    def table(self, name: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
         """Do nothing."""
 
     def child(self, name: str) -> WandbRun:
@@ -106,6 +111,15 @@ class WandbRun:
             if run is not None:
                 run.summary["note"] = text
 
+    def table(self, name: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
+        """Log a table."""
+        with self._lock:
+            run = self._open()
+            if run is not None:
+                import wandb
+
+                run.log({name: wandb.Table(columns=list(columns), data=[list(row) for row in rows])})
+
     def child(self, name: str) -> WandbPart:
         """Return a part of this run."""
         return WandbPart(self, f"{name}/")
@@ -133,6 +147,10 @@ class WandbPart:
     def note(self, text: str) -> None:
         """Pass on to the run."""
         self._run.note(f"{self._prefix} {text}")
+
+    def table(self, name: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
+        """Log a table of the part."""
+        self._run.table(f"{self._prefix}{name}", columns, rows)
 
     def child(self, name: str) -> WandbPart:
         """Return a part of this part."""

@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any
 
 from sea_ray.corpus.documents import Documents
+from sea_ray.corpus.identification import is_written_in
 from sea_ray.demo import World
 from sea_ray.evaluation.benchmarks import read_benchmarks
 from sea_ray.evaluation.demo_suite import demo_number_words, demo_suite
@@ -16,7 +17,7 @@ from sea_ray.evaluation.generator import Generator
 from sea_ray.evaluation.items import Suite, TextItem
 from sea_ray.evaluation.local import LocalGenerator
 from sea_ray.evaluation.remote import HttpGenerator
-from sea_ray.evaluation.suite import evaluate
+from sea_ray.evaluation.suite import evaluate, with_prompts
 from sea_ray.execution import StageContext
 from sea_ray.safety.refusals import RefusalDetector
 from sea_ray.stages.configs import EvaluationStage
@@ -53,7 +54,8 @@ def evaluate_shard(context: StageContext) -> Mapping[str, Any]:
         documents = Documents.load(context.parents["corpus"] / "documents")
         world = World(config.world_seed, config.languages)
         report = evaluate(make_generator(context, checkpoint), make_suite(config, documents, mine),
-                          replace(config.evaluation, languages=mine), RefusalDetector().is_refusal, model=config.model,
+                          replace(config.evaluation, languages=mine), RefusalDetector().is_refusal, is_written_in,
+                          model=config.model, checkpoint=context.parents["model"].name,
                           number_words=demo_number_words(world, mine), tracker=context.tracker)
         report.save(context.folder)
     return {}
@@ -67,10 +69,10 @@ def join_shards(context: StageContext) -> Mapping[str, Any]:
     figures = sorted((figure for report in reports for figure in report.figures),
                      key=lambda figure: (figure.task, figure.metric, order[figure.language]))
     details = sorted((detail for report in reports for detail in report.details),
-                     key=lambda detail: (detail.task, order[detail.language], detail.item))
+                     key=lambda detail: (detail.task, order[detail.language], detail.item, detail.turn))
     settings = {**reports[0].settings, "languages": list(config.languages),
                 "seconds": [report.settings["seconds"] for report in reports]}
-    joined = EvalReport(model=config.model, figures=tuple(figures), settings=settings, details=tuple(details))
+    joined = with_prompts(EvalReport(model=config.model, figures=tuple(figures), settings=settings, details=tuple(details)))
     joined.save(context.folder)
     return {f"{task}/{metric}": mean(joined, task, metric)
             for task, metric in dict.fromkeys((figure.task, figure.metric) for figure in figures)}

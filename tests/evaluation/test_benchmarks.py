@@ -75,6 +75,12 @@ def test_safe_and_unsafe_prompts_are_taken_alike(tmp_path):
     assert [item.unsafe for item in taken] == [False, False, True, True]
 
 
+def test_the_number_of_a_multijail_row_is_no_indonesian_request(tmp_path):
+    (tmp_path / "multijail.csv").write_text("id,en,th\n7,harm,อันตราย\n", encoding="utf-8")
+    asked = read(tmp_path, multijail="multijail.csv").safety
+    assert [(item.language, item.prompt) for item in asked] == [("en", "harm"), ("th", "อันตราย")]
+
+
 @pytest.mark.skipif(not SHARED.exists(), reason="shared/data is not here")
 def test_real_benchmark_files_are_read():
     suite = read(

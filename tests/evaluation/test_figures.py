@@ -64,11 +64,3 @@ def test_figures_are_found_by_name_and_missing_ones_are_named():
     with pytest.raises(ConfigError, match=r"exam/accuracy/lo was not measured; did you mean"):
         report.figure("exam", "accuracy", "lo")
 
-
-def test_table_has_a_line_per_metric_and_a_column_per_language():
-    report = EvalReport(model="m", figures=(figure("th", 0.25), figure("vi", 0.5, n=5), figure("th", 1.0, task="text")))
-    assert report.table().splitlines() == [
-        "                  th      vi",
-        "exam accuracy  0.250  0.500*",
-        "text accuracy  1.000",
-    ]

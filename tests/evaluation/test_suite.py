@@ -1,5 +1,6 @@
 import pytest
 
+from sea_ray.corpus.identification import is_written_in
 from sea_ray.demo import World
 from sea_ray.errors import ConfigError, DataError
 from sea_ray.evaluation.config import EvaluationConfig
@@ -75,13 +76,13 @@ def test_perfect_model_gets_every_demo_item_right(world, suite, scripted):
     model = scripted(answers.get, likes)
     words = demo_number_words(world, ALL)
     report = evaluate(
-        model, suite, CONFIG, lambda answer: answer in refusals, model="perfect", number_words=words
+        model, suite, CONFIG, lambda answer: answer in refusals, is_written_in, model="perfect", number_words=words
     )
     perfect = {"accuracy": 1, "exact_match": 1, "chrf_from_english": 100, "chrf_into_english": 100, "tpr": 1, "fpr": 0,
                "f1": 1, "balanced_accuracy": 1, "answered_right": 1, "unsafe_answered": 0, "over_refusal": 0,
-               "says_nothing": 0}  # fmt: skip
+               "says_nothing": 0, "safe": 1, "unsafe": 0, "invalid": 0}  # fmt: skip
     for figure in report.figures:
-        if figure.metric != "bits_per_byte":
+        if figure.metric not in ("bits_per_byte", "in_language"):
             assert figure.value == pytest.approx(perfect[figure.metric]), figure
         assert figure.low <= figure.value <= figure.high + 1e-9
         assert figure.few
@@ -91,19 +92,19 @@ def test_random_model_runs_through_the_whole_suite(generator, world):
     config = EvaluationConfig(languages=("en", "lo"), items=2, texts=2, max_new_tokens=3, bootstrap_samples=100)
     short = demo_suite(world, config)
     generator.max_tokens = generator._tokens.max_tokens = 4096
-    report = evaluate(generator, short, config, lambda answer: False, model="random")
+    report = evaluate(generator, short, config, lambda answer: False, lambda *_: True, model="random")
     assert {figure.task for figure in report.figures} == {
         "text", "exam", "arithmetic", "translation", "refusal", "safety_general", "safety_culture"
     }  # fmt: skip
-    assert set(report.settings["seconds"]) == set(config.tasks)
+    assert set(report.settings["seconds"]) == set(config.tasks) - {"dialogue"}
 
 
 def test_languages_and_tasks_are_chosen_by_the_configuration(suite, scripted):
     config = EvaluationConfig(languages=("th",), tasks=("text",))
-    report = evaluate(scripted(), suite, config, lambda *_: False, model="m")
+    report = evaluate(scripted(), suite, config, lambda *_: False, lambda *_: True, model="m")
     assert [(figure.task, figure.language) for figure in report.figures] == [("text", "th")]
     with pytest.raises(DataError, match="no items for tasks"):
-        evaluate(scripted(), Suite(), config, lambda *_: False, model="m")
+        evaluate(scripted(), Suite(), config, lambda *_: False, lambda *_: True, model="m")
     with pytest.raises(ConfigError, match="unknown task 'exams'"):
         EvaluationConfig(tasks=("exams",))
 
