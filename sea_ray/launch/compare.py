@@ -11,8 +11,8 @@ from sea_ray.artifacts import Store
 from sea_ray.errors import ConfigError
 from sea_ray.evaluation.figures import EvalReport
 from sea_ray.evaluation.pairing import Difference, compare, settings_differences
+from sea_ray.launch.offers import stored
 from sea_ray.launch.run import load_run
-from sea_ray.launch.serve_command import stored
 
 ELSEWHERE = ("name", "store", "tracking", "ending", "cluster", "budget")
 """Parts of an experiment that decide where it runs and who watches, and no result."""

@@ -78,7 +78,7 @@ def _run(config: ExperimentConfig, overrides: Sequence[str], console: Console, n
         # A run that computed nothing keeps the cost of the one that did.
         record |= {key: read_json(folder / RUN)[key] for key in ("seconds", "peak_memory_bytes")}
     if isinstance(result, Experiment):
-        report = _conclude(result, record, store, config, console, notice)
+        report = _conclude(result, record, store, config, tracker, console, notice)
     else:
         report = _conclude_study(result, record, store, console)
     _summarise_cost(record, report, seconds, console)
@@ -86,8 +86,8 @@ def _run(config: ExperimentConfig, overrides: Sequence[str], console: Console, n
     return 0
 
 
-def _conclude(experiment: Experiment, record: dict, store: Store, config: ExperimentConfig, console: Console, notice: Notice
-              ) -> Path:
+def _conclude(experiment: Experiment, record: dict, store: Store, config: ExperimentConfig, tracker: Tracker, console: Console,
+              notice: Notice) -> Path:
     """Write and tell what came of the whole method; return its page."""
     folder = store.run_folder(config.name)
     write_json(folder / RUN, record | {"experiment": describe(experiment)})

@@ -74,7 +74,7 @@ class Bits:
 
 def _bits(report: EvalReport, code: str) -> NDArray[np.float64]:
     rows = [detail for detail in report.details if detail.task == "text" and detail.language == code]
-    return np.array([row.score * len(row.prompt.encode()) for row in rows])
+    return np.array([row.score * len(row.prompt.encode()) for row in rows if row.score is not None])
 
 
 def neuron_study_data(study: NeuronResults, record: Mapping[str, Any]) -> NeuronStudyData:
