@@ -211,6 +211,7 @@ def scoring(folder: Path, rounds: int, number: int) -> tuple[list[Result], dict[
     times: dict[str, dict[str, list[float]]] = {}
     with ours(folder, key) as url:
         door = LocalCompletionsAPI(base_url=f"{url}/completions", model="sea-ray", tokenizer=str(folder), num_concurrent=8,
+                                   batch_size=8,
                                    max_length=2048)
         for task in ("several_tokens", "one_token"):
             times[task], found = {"served": [], "hf": []}, {}
