@@ -49,6 +49,8 @@ In float32 on a CPU the demo's models are 1e-5 apart on the sentences, 9e-5 on 2
 TOLERANCE_TOKENS = 128
 NEXT_TOKENS = 8
 """Likeliest tokens that each text is continued with."""
+PROBE_LIMIT_S = 3600.0
+"""Longest time for one request of the probe."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,13 +85,14 @@ def check_answers(models: Models, limits: ServingConfig) -> None:
 
     Args:
         models: nobody else asks them yet. A pack is laid on the weights for its reference and taken off again, bit for bit.
-        limits: as they are served with.
+        limits: as they are served with; the probe's own lengths and times are not among them.
 
     Raises:
         MachineError: an answer differs: which text, both figures and the remedy.
     """
     references = [reference for served in models.served for reference in _references(served)]
-    app = build_app(models, (), replace(limits, max_body_bytes=1 << 30))  # of its own: it has no key, and nobody reaches it
+    own = replace(limits, max_body_bytes=1 << 30, max_new_tokens=NEXT_TOKENS, request_limit_s=PROBE_LIMIT_S)
+    app = build_app(models, (), own)  # of its own: it has no key, and nobody reaches it
     for reference in references:
         asyncio.run(_compare(app, reference))
 

@@ -326,9 +326,9 @@ def test_a_replica_on_an_accelerator_gets_those_of_the_groups_which_come_again(p
         yield "endpoint"
 
     monkeypatch.setattr("sea_ray.launch.serve.deployed", deployed)
-    platform.run(fake_stages.stage("add", store, number=70))
+    made = platform.run(fake_stages.stage("add", store, number=70))
     assert platform._groups[0]._thread is not None
-    with platform.serving(None, ServingConfig(gpus_per_replica=1.0)):
+    with platform.serving(made, ServingConfig(gpus_per_replica=1.0)):
         pass
     assert alive == [None]
     assert within(120, platform.run, fake_stages.stage("add", store, number=71)).facts["total"] == 2556

@@ -45,6 +45,11 @@ def test_what_answers_as_the_model_does_passes(engine):
     assert engine.num_reused_tokens > 500
 
 
+def test_limits_that_are_tighter_than_the_probe_do_not_fail_it(engine):
+    limits = ServingConfig(model_name="tiny", max_new_tokens=1, max_body_bytes=100, request_limit_s=0.001, max_waiting=1)
+    check_answers(Models([Served(name="tiny", engine=engine)]), limits)
+
+
 def spoil_scores(engine, monkeypatch):
     """Score each token by its place after it."""
     import sea_ray.serving.engine as module
