@@ -283,7 +283,8 @@ def report_data(experiment: Experiment, record: Mapping[str, Any]) -> ReportData
         not_shown=("One seed: differences between neighbouring trials of a sweep are not told from chance here.",
                    "A small model on a small world: effects at 0.5-7 billion parameters may differ."),
         figures=tuple(figure_rows(reports)), bits=tuple(bits),
-        baselines=(Baseline(task="refusal", metric="f1", label="always refusing", value=2 / 3),
+        baselines=(*(Baseline(task=task, metric="f1", label="always refusing", value=2 / 3) for task in dict.fromkeys(
+                        figure.task for report in reports.values() for figure in report.figures if figure.metric == "f1")),
                    Baseline(task="exam", metric="accuracy", label="guessing", value=0.25)),
         gate=Gate(passed=experiment.gate.facts["passed"], reasons=tuple(experiment.gate.facts["reasons"]),
                   limits=config["safety"]["gate"]),

@@ -7,7 +7,7 @@ how much slower the probe's step (timing.py) is here and now. Letters: n values 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,6 +38,7 @@ BENCHMARK_TOKENS = 200
 """The same of a public benchmark."""
 ANSWERED_TOKENS = 6000
 """Of each language's validation conversations, by which a fine-tuning is judged: so many in the demo."""
+SEABENCH_LANGUAGES = 3
 VALUE_BYTES = 4
 DETECTION_COST = {"other": 1.1, "attention": 1.94}
 """Reading for detection, as a multiple of a forward pass without the output layer (docs/benchmarks.md): with scores of query and
@@ -213,7 +214,7 @@ class Clock:
         """Return the operations with which a stage measures, beside its trainings."""
         kind: Any = stage.config
         if isinstance(kind, EvaluationStage):
-            return self._evaluation_flops(kind.evaluation, len(kind.languages), len(kind.benchmarks.files))
+            return self._evaluation_flops(kind.evaluation, len(kind.languages), kind.benchmarks.files)
         if stage.kind == "detection":
             tokens = len(self.config.corpus.languages) * kind.windows_per_language * kind.window_tokens
             cost = DETECTION_COST["attention" if {"q", "k"} & set(kind.sites) else "other"]
@@ -227,7 +228,7 @@ class Clock:
             return flops
         return 0.0
 
-    def _evaluation_flops(self, config: EvaluationConfig, languages: int, benchmarks: int) -> float:
+    def _evaluation_flops(self, config: EvaluationConfig, languages: int, benchmarks: Collection[str]) -> float:
         tasks, items = set(config.tasks), config.items * languages
         scored = asked = written = 0.0
         if "text" in tasks:
@@ -239,7 +240,11 @@ class Clock:
                 asked += times * items * PROMPT_TOKENS
                 written += times * items * config.max_new_tokens
         if tasks - {"text"}:
-            scored += benchmarks * items * BENCHMARK_TOKENS
+            scored += len(benchmarks) * items * BENCHMARK_TOKENS
+        if "dialogue" in tasks and "seabench" in benchmarks:
+            turns = 2 * SEABENCH_LANGUAGES * config.items
+            asked += turns * BENCHMARK_TOKENS
+            written += turns * config.dialogue_tokens
         return ((scored + self._spent.writing_cost * written) * forward_flops(self.shape, PROMPT_TOKENS)
                 + asked * forward_flops(self.shape, PROMPT_TOKENS, head=False))
 

@@ -161,9 +161,9 @@ def answer(arms: Sequence[ArmRow], study: NeuronStudy) -> list[str]:
     """
     row = {arm.name: arm for arm in arms}
     reference = row[study.reference]
-    sentences = [f"The reference, {reference.title}, lowers bits per byte of the {len(study.languages)} languages by "
-                 f"{change(-reference.taught.value)} ({_interval(reference.taught, -1)}) and changes English by "
-                 f"{change(reference.english.value)} ({_interval(reference.english)})."]
+    sentences = [f"The reference, {reference.title}, changes bits per byte of the {len(study.languages)} languages by "
+                 f"{change(reference.taught.value)} ({_interval(reference.taught)}) and of English by "
+                 f"{change(reference.english.value)} ({_interval(reference.english)}); less is better."]
     words = {"better": [arm for arm in arms if arm.difference and arm.difference.high < 0],
              "worse": [arm for arm in arms if arm.difference and arm.difference.low > 0],
              "no clear difference": [arm for arm in arms if arm.difference and not arm.difference.is_clear]}
@@ -177,9 +177,12 @@ def answer(arms: Sequence[ArmRow], study: NeuronStudy) -> list[str]:
     if dear:
         sentences.append(f"English or Chinese surely pays more than {change(study.max_cost).lstrip('+')} in "
                          f"{listing([arm.title for arm in dear])}.")
+    edge = [arm.title for arm in arms if len(study.rates_of(arm.name)) > 1 and arm.rate == max(study.rates_of(arm.name))]
+    if edge:
+        sentences.append(f"The highest rate that was tried is the best within the limit for {listing(edge)}: a higher one may be "
+                         "better still.")
     return sentences
 
 
-def _interval(estimate: Estimate, sign: int = 1) -> str:
-    low, high = sorted((sign * estimate.low, sign * estimate.high))
-    return f"95 % interval {change(low)} to {change(high)}"
+def _interval(estimate: Estimate) -> str:
+    return f"95 % interval {change(estimate.low)} to {change(estimate.high)}"

@@ -15,9 +15,8 @@ def figure(language, value, n=40, task="mgsm", metric="exact_match", higher=True
 
 
 def report(model, *figures):
-    return EvalReport(model=model, figures=figures, settings={
-        "prompting": "chat", "decoding": "greedy", "max_new_tokens": 48, "dialogue_tokens": 512,
-        "checkpoint": f"print-of-{model}"})
+    settings = {"prompting": "chat", "decoding": "greedy", "max_new_tokens": 48, "dialogue_tokens": 512}
+    return EvalReport(model=model, figures=figures, settings=settings | {"checkpoint": f"print-of-{model}"})
 
 
 HOW = "asked as chat, greedy, up to 48 tokens, in dialogues 512, checkpoint print-of-"

@@ -62,6 +62,17 @@ def test_a_finished_experiment_has_nothing_to_do_and_costs_nothing(store):
     assert "nothing is to do" in text
 
 
+def test_long_answers_of_dialogues_take_their_time(store, tmp_path):
+    (tmp_path / "rows.jsonl").touch()
+
+    def seconds(benchmark, tokens):
+        return foretold(store, f"benchmarks.root={tmp_path}", f"+benchmarks.files={{{benchmark}: rows.jsonl}}",
+                        f"evaluation.dialogue_tokens={tokens}").seconds_by_kind()["evaluation"]
+
+    assert seconds("seabench", 2048) > seconds("seabench", 64)
+    assert seconds("xstest", 2048) == seconds("xstest", 64)
+
+
 def test_what_is_finished_takes_no_time(store):
     config = compose_experiment(["experiment=demo"])
     whole = foretold(store)

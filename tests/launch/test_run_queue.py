@@ -2,13 +2,20 @@
 
 import asyncio
 import dataclasses
+import json
 import pickle
+from contextlib import ExitStack
+from types import SimpleNamespace
 
 import pytest
 
+from sea_ray.artifacts import Store
+from sea_ray.cluster import ClusterConfig
 from sea_ray.errors import MachineError
 from sea_ray.execution import Stage
-from sea_ray.launch.run_queue import RunQueue
+from sea_ray.launch.ray_platform import RayPlatform
+from sea_ray.launch.run_queue import QueueTracker, RunQueue
+from sea_ray.tracking import JsonlTracker
 
 STAGE = Stage(kind="fake", name="fake/one", function="nothing:there", config={}, place="group")
 NAME = STAGE.key.fingerprint
@@ -176,3 +183,25 @@ def test_groups_that_rest_are_sent_home_and_what_waits_is_given_to_them_when_the
         return await asyncio.wait_for(outcome, 1)
 
     assert asyncio.run(play()) is None
+
+
+def test_figures_prose_and_tables_of_a_worker_reach_the_tracker_of_its_run(queue, tmp_path, monkeypatch):
+    class Remote:
+        """The actor's handle as a worker and the driver hold it, without Ray."""
+
+        def __init__(self, method):
+            self.remote = lambda *arguments: asyncio.run(method(*arguments))
+
+    handle = SimpleNamespace(log=Remote(queue.log), drain=Remote(queue.drain))
+    worker = QueueTracker(handle, "evaluation/winner")
+    worker.child("th").log(3, loss=0.5)
+    worker.note("slow")
+    worker.table("all", ["language", "value"], [("th", 0.5)])
+    platform = RayPlatform(Store(str(tmp_path / "store")), JsonlTracker(tmp_path / "events.jsonl"), ClusterConfig(), ExitStack())
+    platform._queue = handle
+    monkeypatch.setattr("ray.get", lambda events: events)
+    platform._drain_once()
+    events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    assert [{key: value for key, value in event.items() if key != "time"} for event in events] == [
+        {"run": "evaluation/winner/th", "step": 3, "loss": 0.5}, {"run": "evaluation/winner", "note": "slow"},
+        {"run": "evaluation/winner", "table": "all", "columns": ["language", "value"], "rows": [["th", 0.5]]}]
