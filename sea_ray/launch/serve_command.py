@@ -7,6 +7,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from rich.console import Console
 
@@ -96,6 +97,7 @@ def serve(overrides: Sequence[str], console: Console, *, build: str = "") -> int
         what = f"the winner of {name!r}" if name else reference
         console.print(f"serving {what} at {endpoint.url}  (Ctrl-C stops it)")
         console.print(f"api key     {endpoint.api_key}  (set SEA_RAY_API_KEY to choose it)")
+        console.print(f"page        {endpoint.url.removesuffix('/v1')}/#key={quote(endpoint.api_key)}  (in a browser)")
         console.print(f"models      {', '.join(offered.name for offered in offer.models)}")
         console.print(f'try         curl {endpoint.url}/chat/completions -H "Authorization: Bearer {endpoint.api_key}" '
                       f'-H "Content-Type: application/json" -d \'{{"model": "{endpoint.model}", "messages": '
