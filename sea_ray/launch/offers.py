@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from sea_ray.artifacts import RECORD, Artifact, Store
 from sea_ray.errors import ConfigError, SeaRayError
 from sea_ray.launch.run import load_run
 from sea_ray.serving.config import BASE, ServingConfig
+
+TEXTS = 64
+"""By which a pack's effect is measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +27,8 @@ class Offered:
     """Artifact with packs/LANGUAGE in the store, without a store a folder with LANGUAGE/pack.json; "": none."""
     grafts: bool = False
     """Whether the packs of an ancestor are laid on it, approximately."""
+    texts: str = ""
+    """Corpus in the store by whose validation text a pack's effect is measured when it is first asked for; "": it is not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +73,10 @@ def offer_of_run(store: Store, name: str, config: ServingConfig, *, ignore_gate:
         choice = roles["thresholds"]
         packs = _place(store, next(trial["artifact"] for trial in choice["trials"]
                                    if trial["point"] == choice["winner"] and trial["artifact"]))
-    winner = Offered(name=config.model_name, checkpoint=_place(store, roles["winner"]), packs=packs, grafts=bool(packs))
-    base = [Offered(name=BASE, checkpoint=_place(store, roles["base"]), packs=packs)] if config.with_base else []
+    texts = f"{roles['corpus']['kind']}/{roles['corpus']['fingerprint']}" if packs else ""
+    winner = Offered(name=config.model_name, checkpoint=_place(store, roles["winner"]), packs=packs, grafts=bool(packs),
+                     texts=texts)
+    base = [Offered(name=BASE, checkpoint=_place(store, roles["base"]), packs=packs, texts=texts)] if config.with_base else []
     return Offer(store=store.url, models=(winner, *base))
 
 
@@ -119,6 +127,20 @@ def folders(offered: Offered, store_url: str) -> tuple[Path, dict[str, Path]]:
 
     folder = Checkpoint.from_hub_or_path(offered.checkpoint).folder
     return folder, pack_folders(Path(offered.packs)) if offered.packs else {}
+
+
+def held_out(offered: Offered, store_url: str, language: str) -> list[str]:
+    """Return some validation texts of a language; the corpus is fetched if need be. One that is gone has none."""
+    if not offered.texts:
+        return []
+    from sea_ray.corpus.documents import Documents
+
+    try:
+        folder = _open(Store(store_url), offered.texts)
+    except SeaRayError:  # a store may be cleaned of it: the packs are served all the same, and their effect is not known
+        return []
+    documents = Documents.load(folder / "documents")
+    return list(islice(documents.texts(language, "validation"), TEXTS))
 
 
 def pack_folders(folder: Path) -> dict[str, Path]:

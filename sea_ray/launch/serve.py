@@ -12,6 +12,7 @@ import socket
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -22,7 +23,7 @@ from sea_ray.artifacts import fingerprint, plain
 from sea_ray.decoding import decode
 from sea_ray.errors import ConfigError, DataError, MachineError, SeaRayError
 from sea_ray.execution import Endpoint
-from sea_ray.launch.offers import Offer, Rota, folders, pinned
+from sea_ray.launch.offers import Offer, Rota, folders, held_out, pinned
 from sea_ray.serving.config import ServingConfig
 from sea_ray.serving.guard import key_digest
 
@@ -133,7 +134,8 @@ def load_models(offer: Offer, config: ServingConfig) -> Models:
     try:
         for offered in offer.models:
             folder, packs = folders(offered, offer.store)
-            served.append(Served(name=offered.name, engine=load_engine(folder, config), packs=packs, grafts=offered.grafts))
+            served.append(Served(name=offered.name, engine=load_engine(folder, config), packs=packs, grafts=offered.grafts,
+                                 texts=partial(held_out, offered, offer.store)))
     except BaseException:
         Models(served).close()
         raise

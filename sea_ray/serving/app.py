@@ -30,8 +30,8 @@ from sea_ray.serving.described import (
     describe,
     refusals,
 )
-from sea_ray.serving.engine import TextEngine
-from sea_ray.serving.exchange import Answer, Request
+from sea_ray.serving.engine import TextEngine, end_ids
+from sea_ray.serving.exchange import Answer, Engine, Request
 from sea_ray.serving.guard import Guard
 from sea_ray.serving.metrics import Metered, Meters
 from sea_ray.serving.models import Chosen, Models, Served
@@ -54,7 +54,7 @@ GENERATION = (400, 404, 429, 503, 504)
 """Status codes of refusals and failures where text is generated, beside those of every route."""
 
 
-def encode(engine: TextEngine, text: str) -> list[int]:
+def encode(engine: Engine, text: str) -> list[int]:
     """Return a text's tokens; special tokens written in it are special, none is added."""
     try:
         text.encode()
@@ -63,7 +63,7 @@ def encode(engine: TextEngine, text: str) -> list[int]:
     return list(engine.tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
-def checked_ids(engine: TextEngine, ids: Sequence[int], param: str = "prompt") -> tuple[int, ...]:
+def checked_ids(engine: Engine, ids: Sequence[int], param: str = "prompt") -> tuple[int, ...]:
     """Return tokens, checked against context and vocabulary."""
     if not ids:
         raise ApiError(400, "the prompt is empty: at least one token is needed", param=param)
@@ -259,7 +259,7 @@ def _add_information(app: FastAPI, models: Models) -> None:
 
 
 def _add_tokens(app: FastAPI, models: Models) -> None:
-    def tokenizer_of(name: str | None) -> TextEngine:
+    def tokenizer_of(name: str | None) -> Engine:
         return models.served[0].engine if name is None else models.root(name).engine
 
     @app.get("/tokenizer_info", responses=answers(TokenizerInfo, 400, 404))
@@ -290,20 +290,30 @@ def _add_metrics(app: FastAPI, meters: Meters) -> None:
         return Response(meters.page(), media_type=meters.content_type)
 
 
-def load_engine(folder: Path, config: ServingConfig) -> TextEngine:
+def load_engine(folder: Path, config: ServingConfig) -> Engine:
     """Return an engine for a checkpoint folder.
 
     Args:
         folder: Hugging Face model folder; only safetensors are read and no code of it is run.
-        config: limits, and whether a GPU is used.
+        config: limits, which engine, and whether a GPU is used.
+
+    Raises:
+        ConfigError: the model is not one that the engine can serve.
+        MachineError: vLLM is asked for and is not installed.
     """
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    if config.engine == "vllm":
+        from sea_ray.serving.paged_engine import PagedEngine
+
+        written = (folder / "generation_config.json").exists()
+        generation = GenerationConfig.from_pretrained(folder) if written else GenerationConfig()
+        return PagedEngine(folder, tokenizer, end_ids(generation, tokenizer), dtype=config.dtype, max_batch=config.max_batch)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, config.dtype), use_safetensors=True,
                                                  trust_remote_code=False, local_files_only=True)
     model = model.to("cuda" if config.gpus_per_replica else "cpu")
-    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     return TextEngine(model, tokenizer, max_batch=config.max_batch, prefill_tokens=config.prefill_tokens,
                       prefix_bytes=config.prefix_mb * 1_000_000)
 

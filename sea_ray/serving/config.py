@@ -53,6 +53,9 @@ class ServingConfig:
     """Most tokens that one request may generate."""
     max_body_bytes: int = 8 << 20
     """Longer request bodies are refused."""
+    engine: Literal["transformers", "vllm"] = "transformers"
+    """What computes: this project's engine on transformers' models, or vLLM, which has no language packs and wants an environment
+    of its own (docs/serving.md)."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of the weights in memory; bfloat16 takes half as much, and its figures are those of bfloat16."""
     threads: int = 1

@@ -12,8 +12,7 @@ from fastapi import Request as HttpRequest
 
 from sea_ray.errors import SeaRayError
 from sea_ray.serving.api_errors import ApiError
-from sea_ray.serving.engine import TextEngine
-from sea_ray.serving.exchange import Answer, Request
+from sea_ray.serving.exchange import Answer, Engine, Request
 from sea_ray.serving.responses import usage
 
 
@@ -47,7 +46,7 @@ async def _left(http: HttpRequest) -> None:
         pass
 
 
-async def events(engine: TextEngine, request: Request, chunk: Callable[[str, str | None], Mapping[str, Any]],
+async def events(engine: Engine, request: Request, chunk: Callable[[str, str | None], Mapping[str, Any]],
                  usage_head: Mapping[str, Any] | None, limit_s: float, opening: Mapping[str, Any] | None = None,
                  done: Callable[[Sequence[Request], Sequence[Answer]], None] = lambda *_: None) -> AsyncIterator[str]:
     """Yield an answer as server-sent events while it grows; a client that leaves frees its place.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -134,7 +135,7 @@ class TextEngine:
         """Submissions that are not answered yet."""
         self.num_reused_tokens = 0
         """Tokens of prompts that were known so far."""
-        self._end_ids = end_ids(model, tokenizer)
+        self._end_ids = end_ids(model.generation_config, tokenizer)
         self._max_batch = max_batch
         self.prefill_tokens = max(BLOCK_TOKENS, prefill_tokens // BLOCK_TOKENS * BLOCK_TOKENS)
         self._prefixes = Prefixes(prefix_bytes)
@@ -197,6 +198,11 @@ class TextEngine:
         for job in jobs:
             job.future.add_done_callback(count)
         return [job.future for job in jobs]
+
+    @contextlib.contextmanager
+    def reference(self) -> Iterator[PreTrainedModel]:
+        """Return the model itself for plain passes, while nobody asks the engine."""
+        yield self.model
 
     def load_pack(self, name: str, pack: LanguagePack) -> int:
         """Hold a language pack beside the model, for requests that name it.
@@ -398,10 +404,10 @@ class TextEngine:
         self._answers.keep(rows)
 
 
-def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
-    """Return the tokens that end an answer: the model's, the tokenizer's, and the end of a chat turn."""
+def end_ids(generation: Any, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """Return the tokens that end an answer: the generation config's, the tokenizer's, and the end of a chat turn."""
     vocabulary = tokenizer.get_vocab()
     ends = {vocabulary[name] for name in END_TOKENS if name in vocabulary}
-    for own in (tokenizer.eos_token_id, getattr(model.generation_config, "eos_token_id", None)):
+    for own in (tokenizer.eos_token_id, getattr(generation, "eos_token_id", None)):
         ends.update(own if isinstance(own, list) else [] if own is None else [own])
     return frozenset(ends)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sea_ray.errors import ConfigError
 from sea_ray.serving.token_text import TokenBytes
@@ -98,6 +99,11 @@ class Engine(Protocol):
     """Ids that the model knows."""
     num_requests: int
     """Submissions that are not answered yet."""
+    prefill_tokens: int
+    """Tokens of a prompt that are read at once; a longer one may be read in parts."""
+
+    def reference(self) -> AbstractContextManager[PreTrainedModel]:
+        """Return the model itself for plain passes, while the context is open; what it answers is what the engine must."""
 
     @property
     def num_waiting(self) -> int:

@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from sea_ray.artifacts import read_json
-from sea_ray.errors import DataError
+from sea_ray.errors import ConfigError, DataError
 from sea_ray.neurons.pack import LanguagePack
 from sea_ray.neurons.untouched import tensor_digests
 from sea_ray.serving.api_errors import ApiError
 from sea_ray.serving.engine import TextEngine
-from sea_ray.serving.exchange import Request
+from sea_ray.serving.exchange import Engine, Request
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,13 +27,13 @@ class Served:
 
     name: str
     """That clients ask for."""
-    engine: TextEngine
+    engine: Engine
     """Computes."""
     packs: Mapping[str, Path] = field(default_factory=dict)
     """Language code -> folder of its pack."""
     grafts: bool = False
     """Whether packs of an ancestor are laid on it, too; their effect is approximate. False refuses these."""
-    texts: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    texts: Callable[[str], Sequence[str]] = lambda _: ()
     """Language code -> held-out texts by which a pack's effect is measured when it is loaded."""
 
 
@@ -43,7 +43,7 @@ class Chosen:
 
     name: str
     """As the response names it."""
-    engine: TextEngine
+    engine: Engine
     """Computes."""
     pack: str | None = None
     """Language pack of the engine."""
@@ -53,7 +53,18 @@ class Models:
     """The models of a service, by name; the first is the default of pages, never of requests."""
 
     def __init__(self, served: Sequence[Served]) -> None:
-        """Args: served: checkpoints, of which each has another name."""
+        """Take checkpoints.
+
+        Args:
+            served: each has another name.
+
+        Raises:
+            ConfigError: packs for an engine that has none.
+        """
+        for each in served:
+            if each.packs and not isinstance(each.engine, TextEngine):
+                raise ConfigError("packs", f"vLLM serves no language packs, and {each.name!r} has some: set serving.packs=false, "
+                                           "or serving.engine=transformers")
         self.served = tuple(served)
         self._by_name = {each.name: each for each in served}
         self._digests: dict[str, Mapping[str, str]] = {}
@@ -61,7 +72,7 @@ class Models:
         self._loading = threading.Lock()
 
     @property
-    def engines(self) -> list[TextEngine]:
+    def engines(self) -> list[Engine]:
         """All that compute."""
         return [each.engine for each in self.served]
 
@@ -108,18 +119,19 @@ class Models:
         return not pack or root not in self._by_name or f"{root}:{pack}" in self._loaded
 
     def _load(self, served: Served, language: str) -> None:
-        name = f"{served.name}:{language}"
+        name, engine = f"{served.name}:{language}", served.engine
+        assert isinstance(engine, TextEngine)
         with self._loading:
             if name in self._loaded:
                 return
             try:
                 pack = LanguagePack.load(served.packs[language])
                 if served.name not in self._digests:
-                    self._digests[served.name] = tensor_digests(served.engine.model)
+                    self._digests[served.name] = tensor_digests(engine.model)
                 approximate = bool(pack.differing(self._digests[served.name]))
                 if approximate and not served.grafts:
-                    pack.check_base(served.engine.model)
-                served.engine.load_pack(language, pack)
+                    pack.check_base(engine.model)
+                engine.load_pack(language, pack)
             except DataError as error:
                 raise ApiError(400, str(error), param="model", code="pack_of_another_base") from error
             self._loaded[name] = {"approximate": approximate, "bits_per_byte": _effect(served, language)}
@@ -163,7 +175,7 @@ def _effect(served: Served, language: str) -> dict[str, float] | None:
     The sum of -log2 p over the tokens of all texts, each after an end token, over their UTF-8 bytes.
     """
     engine, prompts, num_bytes = served.engine, [], 0
-    for text in served.texts.get(language, ()):
+    for text in served.texts(language):
         ids = (engine.tokenizer.eos_token_id, *engine.tokenizer(text, add_special_tokens=False)["input_ids"])
         if len(ids) <= engine.max_context:
             prompts.append(ids)

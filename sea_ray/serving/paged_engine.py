@@ -8,14 +8,16 @@ its figures pass the same probe as the own engine's.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedTokenizerBase
+import torch
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from sea_ray.errors import ConfigError, MachineError
 from sea_ray.serving.exchange import Answer, Request, TokenLogprob, check_request
@@ -48,6 +50,8 @@ class PagedEngine:
                                "serving.engine=transformers") from error
         self.tokenizer, self.token_bytes = tokenizer, TokenBytes(tokenizer)
         self.num_requests = self.num_active = 0
+        self.prefill_tokens = 2048
+        self._folder, self._dtype = folder, dtype
         self._end_ids = end_ids
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="paged-engine", daemon=True)
@@ -62,6 +66,13 @@ class PagedEngine:
         config = self._engine.model_config
         self.max_context: int = config.max_model_len
         self.vocab_size: int = config.get_vocab_size()
+
+    @contextlib.contextmanager
+    def reference(self) -> Iterator[PreTrainedModel]:
+        """Return the checkpoint as transformers loads it, on the processor beside vLLM's own, while the context is open."""
+        model = AutoModelForCausalLM.from_pretrained(self._folder, dtype=getattr(torch, self._dtype), use_safetensors=True,
+                                                     trust_remote_code=False, local_files_only=True)
+        yield model.eval()
 
     @property
     def num_waiting(self) -> int:

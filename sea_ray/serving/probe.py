@@ -17,12 +17,14 @@ from typing import Any
 import httpx
 import torch
 from starlette.types import ASGIApp
+from transformers import PreTrainedModel
 
 from sea_ray.errors import MachineError
 from sea_ray.neurons.pack import LanguagePack
 from sea_ray.serving.app import build_app
 from sea_ray.serving.config import ServingConfig
-from sea_ray.serving.engine import TextEngine, end_ids
+from sea_ray.serving.engine import end_ids
+from sea_ray.serving.exchange import Engine
 from sea_ray.serving.models import Models, Served
 
 SENTENCES = {
@@ -63,7 +65,7 @@ class Text:
     """Tokens, at least two, with room for `NEXT_TOKENS` more in the context."""
 
 
-def probe_texts(engine: TextEngine) -> list[Text]:
+def probe_texts(engine: Engine) -> list[Text]:
     """Return the twelve sentences, three texts with one beginning, and one so long that it is read in parts if the context
     allows.
 
@@ -126,34 +128,38 @@ class _Reference:
 
 
 def _references(served: Served) -> Iterator[_Reference]:
-    texts, engine = probe_texts(served.engine), served.engine
+    texts = probe_texts(served.engine)
     for language in (None, *sorted(served.packs)[:1]):
         name = served.name if language is None else f"{served.name}:{language}"
-        with contextlib.nullcontext() if language is None else _laid(served, language), torch.inference_mode():
-            expected = [_expected(engine, text.ids) for text in texts]
+        with served.engine.reference() as model, _laid(served, model, language), torch.inference_mode():
+            ends, dtype = end_ids(model.generation_config, served.engine.tokenizer), model.dtype
+            expected = [_expected(model, ends, text.ids) for text in texts]
         if not all(math.isfinite(each.loglikelihood) for each in expected):
             raise MachineError(f"{name!r} gives no number for a probe text: its weights are broken or too large for its type; it "
                                "is not served: fetch or train the checkpoint anew")
-        yield _Reference(model=name, texts=texts, tolerance=TOLERANCE[engine.model.dtype], expected=expected)
+        yield _Reference(model=name, texts=texts, tolerance=TOLERANCE[dtype], expected=expected)
 
 
 @contextlib.contextmanager
-def _laid(served: Served, language: str) -> Iterator[None]:
-    """Lay a pack on a checkpoint's weights."""
+def _laid(served: Served, model: PreTrainedModel, language: str | None) -> Iterator[None]:
+    """Lay a pack on a checkpoint's weights; None: none."""
+    if language is None:
+        yield
+        return
     pack = LanguagePack.load(served.packs[language])
-    handle = pack.graft(served.engine.model) if served.grafts else pack.apply(served.engine.model)
+    handle = pack.graft(model) if served.grafts else pack.apply(model)
     try:
         yield
     finally:
         handle.remove()
 
 
-def _expected(engine: TextEngine, ids: Sequence[int]) -> _Expected:
+def _expected(model: PreTrainedModel, ends: frozenset[int], ids: Sequence[int]) -> _Expected:
     """Return what the model says by plain passes: one over the text, one for each token after it."""
-    model, ends, tolerance = engine.model, end_ids(engine.model, engine.tokenizer), TOLERANCE[engine.model.dtype]
-    output = model(input_ids=torch.tensor([ids], device=engine.device), use_cache=True)
+    tolerance = TOLERANCE[model.dtype]
+    output = model(input_ids=torch.tensor([ids], device=model.device), use_cache=True)
     logits_SV = output.logits[0].float()
-    own_S = logits_SV[:-1].gather(1, torch.tensor(ids[1:], device=engine.device)[:, None])[:, 0] - logits_SV[:-1].logsumexp(-1)
+    own_S = logits_SV[:-1].gather(1, torch.tensor(ids[1:], device=model.device)[:, None])[:, 0] - logits_SV[:-1].logsumexp(-1)
     next_ids, next_logprobs, num_clear, is_clear = list[int](), list[float](), 0, True
     for _ in range(NEXT_TOKENS):
         logits_V = output.logits[0, -1].float()
@@ -164,7 +170,7 @@ def _expected(engine: TextEngine, ids: Sequence[int]) -> _Expected:
         num_clear += is_clear
         if token in ends or len(next_ids) == NEXT_TOKENS:
             break
-        output = model(input_ids=torch.tensor([[token]], device=engine.device), past_key_values=output.past_key_values,
+        output = model(input_ids=torch.tensor([[token]], device=model.device), past_key_values=output.past_key_values,
                        use_cache=True)
     return _Expected(loglikelihood=float(own_S.double().sum()), next_ids=tuple(next_ids), next_logprobs=tuple(next_logprobs),
                      num_clear=num_clear)

@@ -1,11 +1,14 @@
 """What a run or a checkpoint offers to be served."""
 
+from dataclasses import replace
+
 import pytest
 
 from sea_ray.artifacts import Store, plain, write_json
+from sea_ray.corpus.documents import DocumentWriter
 from sea_ray.decoding import decode
 from sea_ray.errors import ConfigError, SeaRayError
-from sea_ray.launch.offers import Offer, Offered, Rota, folders, offer_of_checkpoint, offer_of_run, pinned
+from sea_ray.launch.offers import Offer, Offered, Rota, folders, held_out, offer_of_checkpoint, offer_of_run, pinned
 from sea_ray.serving.config import ServingConfig
 
 
@@ -26,7 +29,7 @@ def finished(tmp_path):
 
         write_json(store.root / "mine" / "run.json", {"experiment": {
             "gate": {"kind": "gate", "fingerprint": "f"}, "winner": {"kind": "sft", "fingerprint": "f"},
-            "base": {"kind": "base", "fingerprint": "f"}, "thresholds": {
+            "base": {"kind": "base", "fingerprint": "f"}, "corpus": {"kind": "corpus", "fingerprint": "f"}, "thresholds": {
                 "winner": {"neurons.selection.top_frac": 0.1}, "trials": [trial(0.02, "e"), trial(0.1, None), trial(0.1, "f")]}}})
         return store
 
@@ -36,8 +39,8 @@ def finished(tmp_path):
 def test_a_run_offers_its_winner_with_grafts_and_its_base_with_the_packs_of_the_winning_threshold(finished):
     store = finished()
     assert offer_of_run(store, "mine", ServingConfig(with_base=True)) == Offer(store=store.url, models=(
-        Offered(name="sea-ray", checkpoint="sft/f", packs="neurons/f", grafts=True),
-        Offered(name="base", checkpoint="base/f", packs="neurons/f")))
+        Offered(name="sea-ray", checkpoint="sft/f", packs="neurons/f", grafts=True, texts="corpus/f"),
+        Offered(name="base", checkpoint="base/f", packs="neurons/f", texts="corpus/f")))
     alone = offer_of_run(store, "mine", ServingConfig(model_name="mine", packs=False))
     assert alone.models == (Offered(name="mine", checkpoint="sft/f"),)
     assert folders(Offered(name="x", checkpoint="base/f", packs="neurons/f"), store.url) == (
@@ -56,6 +59,19 @@ def test_a_winner_that_failed_its_gate_is_not_offered_unless_that_is_said(finish
     with pytest.raises(SeaRayError, match="too blunt"):
         pinned(Offer(store=store.url, run="mine"), ServingConfig())
     assert pinned(Offer(store=store.url, run="mine", ignore_gate=True), ServingConfig()).models
+
+
+def test_the_effect_of_packs_is_measured_on_validation_text_while_the_store_has_it(finished):
+    store = finished()
+    offered = offer_of_run(store, "mine", ServingConfig()).models[0]
+    assert held_out(offered, store.url, "th") == []  # the corpus was cleaned away
+    writer = DocumentWriter(store.root / "artifacts/corpus/f/documents", ["th"])
+    writer.append("th", "train", ["a"])
+    writer.append("th", "validation", ["b"] * 100)
+    writer.finish([])
+    write_json(store.root / "artifacts/corpus/f/record.json", {"facts": {}})
+    assert held_out(offered, store.url, "th") == ["b"] * 64
+    assert held_out(replace(offered, texts=""), store.url, "th") == []
 
 
 def test_what_is_gone_is_named(finished):

@@ -172,7 +172,7 @@ def test_a_pack_of_another_base_is_refused_unless_it_may_be_grafted(model, token
 
 
 def test_the_effect_of_a_pack_is_measured_when_it_is_loaded(base, laid, tokenizer, folders, texts):
-    models = Models([Served(name="base", engine=base, packs=folders, texts={"vi": texts})])
+    models = Models([Served(name="base", engine=base, packs=folders, texts={"vi": texts}.__getitem__)])
     assert models.card("base:vi")["bits_per_byte"] is None
     models.find("base:vi")
     found = models.card("base:vi")["bits_per_byte"]

@@ -77,7 +77,7 @@ def paged(model, tokenizer, monkeypatch):
     module("vllm.sampling_params", RequestOutputKind=SimpleNamespace(DELTA="delta"))
     module("vllm.engine.arg_utils", AsyncEngineArgs=lambda **arguments: asked.update(arguments))
     module("vllm.v1.engine.async_llm", AsyncLLM=SimpleNamespace(from_engine_args=lambda _: stand_in))
-    engine = PagedEngine("folder", tokenizer, end_ids(model, tokenizer), dtype="bfloat16", max_batch=8)
+    engine = PagedEngine("folder", tokenizer, end_ids(model.generation_config, tokenizer), dtype="bfloat16", max_batch=8)
     assert asked["model"] == "folder"
     assert asked["trust_remote_code"] is False
     engine.stand_in = stand_in
@@ -130,4 +130,4 @@ def test_what_vllm_cannot_do_here_is_refused(paged):
 def test_without_vllm_it_says_so(tokenizer, model, monkeypatch):
     monkeypatch.setitem(sys.modules, "vllm.engine.arg_utils", None)
     with pytest.raises(MachineError, match="it is not installed"):
-        PagedEngine("folder", tokenizer, end_ids(model, tokenizer), dtype="float32", max_batch=1)
+        PagedEngine("folder", tokenizer, end_ids(model.generation_config, tokenizer), dtype="float32", max_batch=1)
