@@ -1,8 +1,14 @@
 """A tiny random model with a byte-level tokenizer, its engine and its application."""
 
+import contextlib
+import time
+from dataclasses import dataclass
+
 import pytest
 import torch
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from small_world import make_small
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
@@ -10,6 +16,7 @@ from sea_ray.serving.app import build_app
 from sea_ray.serving.config import ServingConfig
 from sea_ray.serving.engine import TextEngine
 from sea_ray.serving.guard import key_digest
+from sea_ray.serving.local import listening
 from sea_ray.serving.models import Models, Served
 
 KEY = "sea-test"
@@ -67,3 +74,54 @@ def client(app):
 @pytest.fixture(scope="session")
 def texts():
     return TEXTS
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory):
+    """A small trained checkpoint."""
+    return make_small(tmp_path_factory.mktemp("small"))
+
+
+@dataclass(frozen=True)
+class Door:
+    """A served application and what stands behind it."""
+
+    url: str
+    engine: TextEngine
+    app: FastAPI
+    key: str = KEY
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.key}"}
+
+    def emptied(self, within_s: float = 2.0) -> bool:
+        """Return whether the engine has nothing to do, soon."""
+        end = time.monotonic() + within_s
+        while self.engine.num_pending and time.monotonic() < end:
+            time.sleep(0.002)
+        return self.engine.num_pending == 0
+
+
+@pytest.fixture(scope="session")
+def open_door(small):
+    """Return a context that serves the small checkpoint over HTTP."""
+
+    @contextlib.contextmanager
+    def opened(**limits):
+        model = Qwen2ForCausalLM.from_pretrained(small.folder)
+        config = ServingConfig(model_name="small", **limits)
+        engine = TextEngine(model, small.tokenizer, max_batch=config.max_batch, prefill_tokens=config.prefill_tokens,
+                            prefix_tokens=config.prefix_tokens)
+        app = build_app(Models([Served(name="small", engine=engine)]), [key_digest(KEY)], config)
+        with listening(app) as url:
+            yield Door(url, engine, app)
+
+    return opened
+
+
+@pytest.fixture(scope="module")
+def door(open_door):
+    """The small checkpoint, open while a module's tests run."""
+    with open_door(max_batch=8, max_waiting=16) as door:
+        yield door
