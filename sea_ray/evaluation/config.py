@@ -24,7 +24,7 @@ class EvaluationConfig:
     texts: int = 100
     """Held-out documents per language for bits per byte."""
     max_new_tokens: int = 48
-    """Longest answer, tokens."""
+    """Longest answer, tokens; of public benchmarks, too."""
     prompting: Literal["chat", "plain"] = "chat"
     """Questions in the model's chat format, or as a line of text that the model continues by one line (base models)."""
     exam_scoring: Literal["letter", "text"] = "letter"
