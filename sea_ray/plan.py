@@ -35,7 +35,7 @@ from sea_ray.training.config import MixRule, PolicyControl, PolicyKind, TrainPol
 
 VERSIONS: dict[str, int] = {
     "corpus": 5, "base": 2, "detection": 2, "neurons": 1, "continued_pretraining": 1, "merged": 1,
-    "conversations": 5, "sft": 3, "evaluation": 5, "gate": 1,
+    "conversations": 5, "sft": 3, "evaluation": 6, "gate": 1,
 }
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from fnmatch import fnmatch
 from pathlib import Path
 
 from sea_ray.artifacts import NOT_IDENTITY, digest_file
@@ -29,8 +28,6 @@ class BenchmarkConfig:
     files: Mapping[str, str] = field(default_factory=dict)
     """Benchmark (a key of BENCHMARKS or SAFETY) -> its folder or file below root; or "hub", or "hub@COMMIT", for the Hugging
     Face Hub, which has no safety set."""
-    pairs: tuple[str, ...] = ("en-*", "*-en")
-    """Directions of flores, source-target, * for any language; ["*-*"] is all of them."""
 
     def __post_init__(self) -> None:
         for name, place in self.files.items():
@@ -38,10 +35,6 @@ class BenchmarkConfig:
                 raise ConfigError(f"files.{name}", f"unknown benchmark{nearest(name, {**BENCHMARKS, **SAFETY})}")
             if name in SAFETY and _is_hub(place):
                 raise ConfigError(f"files.{name}", "a safety set is read from a file; name its path below benchmarks.root")
-        pairs = [f"{source}-{target}" for source in LANGUAGES for target in LANGUAGES]
-        for pattern in self.pairs:
-            if not any(fnmatch(pair, pattern) for pair in pairs):
-                raise ConfigError("pairs", f"{pattern!r} is no direction; write source-target, such as en-th or *-lo")
 
     def place(self, name: str) -> str:
         """Return where a benchmark lies: a path, or what names the Hub."""
@@ -50,10 +43,6 @@ class BenchmarkConfig:
     def asked(self, tasks: tuple[str, ...]) -> list[str]:
         """Return the benchmarks that lm-evaluation-harness asks and that are like some tasks."""
         return [name for name in self.files if name in BENCHMARKS and BENCHMARKS[name].part in tasks]
-
-    def sources(self, target: str) -> list[str]:
-        """Return the languages out of which flores is translated into one."""
-        return [code for code in LANGUAGES if code != target and any(fnmatch(f"{code}-{target}", one) for one in self.pairs)]
 
 
 def input_digests(benchmarks: BenchmarkConfig) -> dict[str, str]:

@@ -147,7 +147,7 @@ def _sources(benchmarks: BenchmarkConfig, name: str, code: str, config: Evaluati
     if BENCHMARKS[name].part != "translation":
         return [""]
     place = benchmarks.place(name)
-    return [source for source in benchmarks.sources(code) if has_language(name, source, place)]
+    return [source for source in config.sources(code) if has_language(name, source, place)]
 
 
 def _check(engine: Engine, config: EvaluationConfig) -> None:

@@ -47,10 +47,10 @@ def test_unknown_benchmarks_and_directions_are_refused():
     with pytest.raises(ConfigError, match=r"files\.xstest: a safety set is read from a file"):
         BenchmarkConfig(files={"xstest": "hub"})
     with pytest.raises(ConfigError, match="'en_th' is no direction; write source-target"):
-        BenchmarkConfig(pairs=("en_th",))
-    assert BenchmarkConfig().sources("th") == ["en"]
-    assert len(BenchmarkConfig().sources("en")) == 11
-    assert len(BenchmarkConfig(pairs=("*-*",)).sources("th")) == 11
+        EvaluationConfig(pairs=("en_th",))
+    assert EvaluationConfig().sources("th") == ["en"]
+    assert len(EvaluationConfig().sources("en")) == 11
+    assert len(EvaluationConfig(pairs=("*-*",)).sources("th")) == 11
 
 
 def test_files_that_are_not_there_are_named_before_anything_runs(tmp_path):
