@@ -9,8 +9,6 @@ import benchmark_files as public
 import httpx
 import numpy as np
 import pytest
-import torch
-from transformers import GenerationConfig, Qwen2Config, Qwen2ForCausalLM
 
 from sea_ray.errors import ConfigError, DataError, MachineError
 from sea_ray.evaluation import remote
@@ -19,8 +17,6 @@ from sea_ray.evaluation.config import EvaluationConfig
 from sea_ray.evaluation.figures import wilson
 from sea_ray.evaluation.harness import evaluate_benchmarks, load_tasks, spread
 from sea_ray.evaluation.harness_models import in_process, through_endpoint
-from sea_ray.serving.config import ServingConfig
-from sea_ray.serving.local import serve_in_thread
 from sea_ray.training.checkpoint import Checkpoint
 
 pytest.importorskip("lm_eval")
@@ -31,23 +27,6 @@ CONTEXT = 1024
 
 
 @pytest.fixture(scope="module")
-def folder(tokenizer, tmp_path_factory):
-    """A checkpoint that likes to write digits, so that some answers are numbers."""
-    config = Qwen2Config(vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
-                         num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=CONTEXT,
-                         tie_word_embeddings=False, initializer_range=0.4)  # fmt: skip
-    torch.manual_seed(8)
-    model = Qwen2ForCausalLM(config).eval()
-    with torch.no_grad():
-        model.lm_head.weight[tokenizer.convert_tokens_to_ids(list("0123456789"))] *= 2
-    ends = tokenizer.convert_tokens_to_ids(["<|endoftext|>", "<|im_end|>"])
-    model.generation_config = GenerationConfig(eos_token_id=ends, pad_token_id=ends[0])
-    path = tmp_path_factory.mktemp("checkpoint") / "model"
-    Checkpoint.save(path, model, tokenizer)
-    return path
-
-
-@pytest.fixture(scope="module")
 def model(folder):
     return Checkpoint.load(folder).load_model().eval()
 
@@ -55,12 +34,6 @@ def model(folder):
 @pytest.fixture
 def engine(model, tokenizer):
     return in_process(model, tokenizer)
-
-
-@pytest.fixture(scope="module")
-def served(folder):
-    with serve_in_thread(folder, ServingConfig(model_name="tiny")) as endpoint:
-        yield endpoint
 
 
 @pytest.fixture(scope="module")
