@@ -67,7 +67,8 @@ def evaluate_benchmarks(engine: Engine, benchmarks: BenchmarkConfig, config: Eva
             details += [detail for run in found for detail in run.details]
             tasks |= {f"{run.task}/{code}": run.settings for run in found}
     return HarnessResult(figures=tuple(figures), details=tuple(details), settings={
-        **engine.settings, "lm_eval": version("lm_eval"), "fewshot_seed": SEED, "tasks": tasks} if tasks else {})
+        **engine.settings, "lm_eval": version("lm_eval"), "prompting": config.prompting, "fewshot_seed": SEED, "tasks": tasks,
+    } if tasks else {})
 
 
 def with_benchmarks(report: EvalReport, found: HarnessResult) -> EvalReport:

@@ -127,8 +127,10 @@ def evaluate(overrides: Sequence[str], console: Console) -> int:
     items = safety_items(benchmarks, config.evaluation)
     if items:
         from sea_ray.evaluation.items import Suite
+        from sea_ray.evaluation.kept_answers import KeptAnswers
 
-        report = ask_own(generator(), Suite(safety=items), config.evaluation, RefusalDetector().is_refusal, model=name,
+        kept_answers = KeptAnswers(generator(), folder / f"own-answers-{identity}.db")
+        report = ask_own(kept_answers, Suite(safety=items), config.evaluation, RefusalDetector().is_refusal, model=name,
                          tracker=tracker)
     if benchmarks.asked(config.evaluation.tasks):
         kept = engine().cached(folder / f"answers-{identity}.db")
