@@ -170,11 +170,11 @@ def _cut(engine: Engine, samples: Sequence[Mapping[str, Any]], task: Any) -> int
     if task.OUTPUT_TYPE == "loglikelihood_rolling":
         return 0  # long texts are read window by window
     first = {one["doc_id"]: one["arguments"] for one in samples}
-    answer = task.get_config("generation_kwargs")["max_gen_toks"] if task.OUTPUT_TYPE == "generate_until" else 1
+    answer = task.get_config("generation_kwargs")["max_gen_toks"] if task.OUTPUT_TYPE == "generate_until" else -1
     texts = [max(("".join(part for part in request if isinstance(part, str)) for request in requests), key=len)
              for requests in first.values()]
     lengths = [len(ids) for ids in engine.tokenizer(texts, add_special_tokens=False)["input_ids"]]
-    return sum(length + answer > engine.max_tokens for length in lengths)
+    return sum(length + answer > engine.max_tokens - 2 for length in lengths)
 
 
 @contextmanager

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +23,8 @@ _SCORED_LOGITS = 1 << 28
 _LIKELY_TOKENS = 512
 """Of a prompt, for the number of prompts of a batch."""
 _CONCURRENCY, _ATTEMPTS = 8, 6
+_BUSY, _WAIT_S, _LONGEST_WAIT_S = 429, 1.0, 600.0
+"""What a server says when others use it, and how often and how long it is asked again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +92,32 @@ def in_process(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> En
     return Engine(lm=lm, tokenizer=tokenizer, max_tokens=max_tokens, settings={"backend": "hf"})
 
 
+def _patient_completions() -> type:
+    """Return the harness' `local-completions`, which here waits for a busy server and cuts prompts where `hf` does."""
+    import aiohttp
+    from lm_eval.models.openai_completions import LocalCompletionsAPI
+
+    class PatientCompletions(LocalCompletionsAPI):
+        async def amodel_call(self, *args: Any, **settings: Any) -> Any:
+            end = time.monotonic() + _LONGEST_WAIT_S
+            while True:
+                try:
+                    return await super().amodel_call(*args, **settings)
+                except aiohttp.ClientResponseError as error:
+                    if error.status != _BUSY or time.monotonic() > end:
+                        raise
+                await asyncio.sleep(_WAIT_S)
+
+        def generate_until(self, requests: Any, disable_tqdm: bool = False) -> list[str]:
+            self.max_length -= 1  # for prompts that are answered `hf` leaves one place more
+            try:
+                return super().generate_until(requests, disable_tqdm)
+            finally:
+                self.max_length += 1
+
+    return PatientCompletions
+
+
 def through_endpoint(url: str, api_key: str, model_name: str, folder: Path, tokenizer: PreTrainedTokenizerBase, max_tokens: int
                      ) -> Engine:
     """Return a served model as the harness' `local-completions`, with prompts as token ids.
@@ -104,11 +134,9 @@ def through_endpoint(url: str, api_key: str, model_name: str, folder: Path, toke
         ConfigError: unknown model, refused key, or an endpoint without prompt log-probabilities: chance would be scored.
         MachineError: nobody answers.
     """
-    from lm_eval.models.openai_completions import LocalCompletionsAPI
-
     HttpGenerator(url, api_key, model_name, tokenizer, max_tokens=max_tokens).close()  # asks for what it needs
     with quiet():
-        lm = LocalCompletionsAPI(
+        lm = _patient_completions()(
             base_url=f"{url.rstrip('/')}/completions", model=model_name, tokenizer=str(folder), tokenizer_backend="huggingface",
             header={"Authorization": f"Bearer {api_key}"} if api_key else {}, num_concurrent=_CONCURRENCY,
             batch_size=WRITTEN_ROWS // _CONCURRENCY, max_retries=_ATTEMPTS, max_length=max_tokens, add_bos_token=False,

@@ -1,5 +1,7 @@
 """Figures of the public benchmarks are lm-evaluation-harness' own, in process and through the endpoint."""
 
+import asyncio
+import copy
 import importlib.util
 import json
 from dataclasses import replace
@@ -9,14 +11,18 @@ import benchmark_files as public
 import httpx
 import numpy as np
 import pytest
+import torch
 
 from sea_ray.errors import ConfigError, DataError, MachineError
-from sea_ray.evaluation import remote
+from sea_ray.evaluation import harness_models, remote
 from sea_ray.evaluation.benchmarks import BenchmarkConfig, safety_items
 from sea_ray.evaluation.config import EvaluationConfig
 from sea_ray.evaluation.figures import wilson
 from sea_ray.evaluation.harness import evaluate_benchmarks, load_tasks, spread
 from sea_ray.evaluation.harness_models import in_process, through_endpoint
+from sea_ray.evaluation.local import LocalGenerator
+from sea_ray.serving.config import ServingConfig
+from sea_ray.serving.local import serve_in_thread
 from sea_ray.training.checkpoint import Checkpoint
 
 pytest.importorskip("lm_eval")
@@ -239,6 +245,60 @@ def test_items_that_do_not_fit_the_context_are_counted(files, engine, tmp_path):
     found = evaluate_benchmarks(engine, config_of(tmp_path, "xcopa"), CONFIG)
     assert found.settings["tasks"]["xcopa/th"]["cut"] == 1
     assert evaluate_benchmarks(engine, config_of(files, "xcopa"), CONFIG).settings["tasks"]["xcopa/th"]["cut"] == 0
+
+
+def test_what_is_cut_is_cut_alike_in_process_and_through_the_endpoint(engine, served, folder, tokenizer, tmp_path):
+    """Requests of about as many tokens as the context holds, one more each."""
+    premises = ["x" * length for length in range(CONTEXT - 60, CONTEXT - 10)]
+    public.write_lines(tmp_path / "xcopa/th/test.th.jsonl", [
+        {"premise": one, "choice1": "aaaa", "choice2": "bbbb", "question": "cause", "label": 0, "idx": n}
+        for n, one in enumerate(premises)])
+    public.write_lines(tmp_path / "mgsm/mgsm_th.tsv", [f"{'y' * length}\t1" for length in range(CONTEXT - 80, CONTEXT - 30)])
+    public.write_lines(tmp_path / "sib200/tha_Thai.tsv", [
+        "index_id\tcategory\ttext", *(f"{n}\tx\t{'z' * (CONTEXT - 25 + n)}" for n in range(50))])
+    config = config_of(tmp_path, "xcopa", "mgsm", "sib200")
+    here = evaluate_benchmarks(engine, config, CONFIG)
+    there = evaluate_benchmarks(through_endpoint(served["url"], served["api_key"], "tiny", folder, tokenizer, CONTEXT), config,
+                                CONFIG)
+    assert [one.response for one in here.details] == [one.response for one in there.details]
+    for own, other in zip(here.figures, there.figures, strict=True):
+        assert other.value == pytest.approx(own.value, rel=1e-5)
+    cuts = {name: one["cut"] for name, one in here.settings["tasks"].items()}
+    long = len(tokenizer("x เพราะ aaaa")["input_ids"]) - 1  # the premise loses its last letter, as if it were a full stop
+    assert cuts["xcopa/th"] == sum(len(one) - 1 + long > CONTEXT - 1 for one in premises) > 0
+    assert 0 < cuts["mgsm/th"] < 50
+    assert cuts["sib200/th"] == 0
+
+
+def test_a_busy_endpoint_is_waited_for(files, engine, folder, tokenizer, monkeypatch):
+    waits, sleep = [], asyncio.sleep
+
+    def waiting(seconds):
+        waits.append(seconds)
+        return sleep(seconds)
+
+    monkeypatch.setattr(harness_models, "_WAIT_S", 0.0123)
+    monkeypatch.setattr(asyncio, "sleep", waiting)
+    with serve_in_thread(folder, ServingConfig(model_name="tiny", max_batch=1, max_waiting=1)) as endpoint:
+        there = through_endpoint(endpoint["url"], endpoint["api_key"], "tiny", folder, tokenizer, CONTEXT)
+        found = evaluate_benchmarks(there, config_of(files, "mgsm", "belebele"), CONFIG)
+    assert found.figures == evaluate_benchmarks(engine, config_of(files, "mgsm", "belebele"), CONFIG).figures
+    assert 0.0123 in waits
+
+
+def test_an_answer_ends_at_every_end_token_of_the_tokenizer(files, model, tokenizer):
+    """A checkpoint whose generation_config.json names one of the two."""
+    talker = copy.deepcopy(model)
+    end, mark = tokenizer.convert_tokens_to_ids(["<|endoftext|>", "<|im_end|>"])
+    talker.generation_config.eos_token_id = end
+    with torch.no_grad():
+        talker.lm_head.weight[mark] *= 3
+    plain = LocalGenerator(talker, tokenizer)
+    english = replace(CONFIG, languages=("en",))
+    asked = evaluate_benchmarks(in_process(talker, tokenizer), config_of(files, "mgsm"), english).details
+    answers = plain.complete([one.prompt for one in asked], CONFIG.max_new_tokens, ("Question:", "</s>", "<|im_end|>"))
+    assert [one.response for one in asked] == answers
+    assert any(len(tokenizer(one)["input_ids"]) < CONFIG.max_new_tokens for one in answers)
 
 
 def test_an_endpoint_without_prompt_log_probabilities_is_refused_before_anything_is_scored(tokenizer, folder, monkeypatch):
