@@ -35,8 +35,8 @@ from sea_ray.stages.configs import (
 from sea_ray.training.config import MixRule, PolicyControl, PolicyKind, TrainPolicy
 
 VERSIONS: dict[str, int] = {
-    "corpus": 5, "base": 2, "detection": 2, "neurons": 2, "continued_pretraining": 2, "merged": 1,
-    "conversations": 5, "sft": 3, "evaluation": 7, "gate": 1,
+    "corpus": 6, "base": 2, "detection": 2, "neurons": 2, "continued_pretraining": 2, "merged": 1,
+    "conversations": 6, "sft": 3, "evaluation": 7, "gate": 1,
 }
 
 

@@ -49,6 +49,22 @@ def test_a_checkpoint_is_asked_and_its_figures_are_printed_and_written(folder, r
     assert "tasks/xcopa" in report.settings["files"]
 
 
+def test_dialogues_and_refusals_are_asked_beside_the_harness(folder, root, capsys, tmp_path):
+    public.write_lines(tmp_path / "data" / "sea.jsonl", [
+        {"unit_id": "th-1", "lang": "th", "type": "math", "user_1": "หนึ่งบวกหนึ่ง", "reference_1": "สอง", "user_2": "บวกอีกหนึ่ง",
+         "reference_2": "สาม"}])
+    public.write_lines(tmp_path / "data" / "g.jsonl", [
+        {"id": str(n), "language": "th", "prompt": f"ใครคือ {n}", "answerable": n > 1} for n in range(4)])
+    ran(capsys, f"model={folder}", root, "tasks=[mgsm,seabench,searefuse_g]", "files={seabench: sea.jsonl, searefuse_g: g.jsonl}",
+        "languages=[th]", "max_new_tokens=8", "dialogue_tokens=6", "out=found")
+    report = EvalReport.load(tmp_path / "found")
+    assert report.figure("seabench", "points_rules", "th").n == 1
+    assert report.figure("searefuse_g", "f1", "th").n == 4
+    assert [one.turn for one in report.details if one.task == "seabench"] == [1, 2]
+    assert set(report.settings["prompts"]) == {"mgsm/th", "seabench/th", "searefuse_g/th"}
+    assert report.settings["dialogue_tokens"] == 6
+
+
 def test_a_second_run_asks_nothing_and_an_interrupted_one_goes_on(folder, root, capsys, monkeypatch, tmp_path):
     asked = ["tasks=[xcopa,mgsm]", "languages=[th,en]", "max_new_tokens=8", "out=found"]
     counted, whole = [], harness_models.in_process

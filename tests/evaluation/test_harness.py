@@ -17,10 +17,12 @@ from sea_ray.errors import ConfigError, DataError, MachineError
 from sea_ray.evaluation import harness_models, remote
 from sea_ray.evaluation.benchmarks import BenchmarkConfig, own_items
 from sea_ray.evaluation.config import EvaluationConfig
-from sea_ray.evaluation.figures import wilson
-from sea_ray.evaluation.harness import evaluate_benchmarks, load_tasks, spread
+from sea_ray.evaluation.figures import EvalReport, wilson
+from sea_ray.evaluation.harness import evaluate_benchmarks, load_tasks, spread, with_benchmarks
 from sea_ray.evaluation.harness_models import in_process, through_endpoint
 from sea_ray.evaluation.local import LocalGenerator
+from sea_ray.evaluation.pairing import compare, unlike
+from sea_ray.evaluation.suite import how_asked
 from sea_ray.serving.config import ServingConfig
 from sea_ray.serving.local import serve_in_thread
 from sea_ray.training.checkpoint import Checkpoint
@@ -230,6 +232,28 @@ def test_translation_into_a_language_is_the_mean_over_its_sources(files, engine)
     prompts = [one.prompt for one in found.details if one.task == "flores_from_th"]
     assert prompts[0].startswith("Thai sentence: ")
     assert prompts[0].endswith("\nEnglish sentence:")
+
+
+def test_models_with_other_chat_formats_are_compared_in_pairs(files, engine, model, tokenizer):
+    config, asked = config_of(files, "xcopa", "belebele", "mgsm", "flores", "sib200"), replace(CONFIG, prompting="chat", items=5)
+    other = copy.deepcopy(tokenizer)
+    other.chat_template = other.chat_template.replace("<|im_start|>", "* ")
+    engines = (engine, replace(in_process(model, other), settings={"backend": "another"}))
+    first, second = (with_benchmarks(EvalReport(model=name, figures=(), settings=how_asked(asked, name)),
+                                     evaluate_benchmarks(one, config, asked)) for name, one in zip("ab", engines, strict=True))
+    tasks = [report.settings["harness"]["tasks"]["mgsm/th"] for report in (first, second)]
+    assert tasks[0]["prompt_hash"] != tasks[1]["prompt_hash"]
+    assert unlike(first, second) == []
+    found = {(one.task, one.metric, one.language) for one in compare(first, second)}
+    assert found >= {("xcopa", "accuracy", "vi"), ("belebele", "accuracy", "en"), ("mgsm", "exact_match_number", "th"),
+                     ("flores_from_en", "sentence_chrf", "th"), ("sib200", "bits_per_byte", "th")}  # fmt: skip
+    assert {detail.task for detail in first.details if not detail.reference} == {"sib200"}
+    choices = {row[f"choice{1 + row['label']}"] for row in json_lines(files / "xcopa/th/test.th.jsonl")}
+    assert {one.reference.casefold() for one in first.details if (one.task, one.language) == ("xcopa", "th")} <= {
+        choice.casefold() for choice in choices}
+    assert first.settings["prompts"] == second.settings["prompts"] == first.prompts()
+    changed = replace(second, settings={**second.settings, "harness": {**second.settings["harness"], "lm_eval": "0"}})
+    assert unlike(first, changed) == [f"harness.lm_eval is {first.settings['harness']['lm_eval']} and 0"]
 
 
 def test_items_are_spread_over_the_subjects():
