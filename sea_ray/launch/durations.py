@@ -14,7 +14,9 @@ from typing import Any
 from sea_ray.artifacts import Artifact
 from sea_ray.config import ClusterConfig, ExperimentConfig
 from sea_ray.errors import ConfigError
+from sea_ray.evaluation.benchmarks import BenchmarkConfig
 from sea_ray.evaluation.config import EvaluationConfig
+from sea_ray.evaluation.published import BENCHMARKS
 from sea_ray.execution import Stage
 from sea_ray.launch.accelerators import AcceleratorTable, Overheads
 from sea_ray.launch.foresight import trainings_of
@@ -213,7 +215,7 @@ class Clock:
         """Return the operations with which a stage measures, beside its trainings."""
         kind: Any = stage.config
         if isinstance(kind, EvaluationStage):
-            return self._evaluation_flops(kind.evaluation, len(kind.languages), len(kind.benchmarks.files))
+            return self._evaluation_flops(kind.evaluation, kind.languages, kind.benchmarks)
         if stage.kind == "detection":
             tokens = len(self.config.corpus.languages) * kind.windows_per_language * kind.window_tokens
             cost = DETECTION_COST["attention" if {"q", "k"} & set(kind.sites) else "other"]
@@ -227,8 +229,8 @@ class Clock:
             return flops
         return 0.0
 
-    def _evaluation_flops(self, config: EvaluationConfig, languages: int, benchmarks: int) -> float:
-        tasks, items = set(config.tasks), config.items * languages
+    def _evaluation_flops(self, config: EvaluationConfig, codes: tuple[str, ...], benchmarks: BenchmarkConfig) -> float:
+        tasks, languages, items = set(config.tasks), len(codes), config.items * len(codes)
         scored = asked = written = 0.0
         if "text" in tasks:
             scored += config.texts * languages * self._document_tokens()
@@ -238,8 +240,14 @@ class Clock:
             if task in tasks:
                 asked += times * items * PROMPT_TOKENS
                 written += times * items * config.max_new_tokens
-        if tasks - {"text"}:
-            scored += benchmarks * items * BENCHMARK_TOKENS
+        sets = items * len(set(benchmarks.files) - set(BENCHMARKS)) if "safety" in tasks else 0
+        asked, written = asked + sets * PROMPT_TOKENS, written + sets * config.max_new_tokens
+        for name in benchmarks.asked(config.tasks):
+            part = BENCHMARKS[name].part
+            runs = sum(len(config.sources(code)) for code in codes) if part == "translation" else languages
+            scored += runs * config.items * BENCHMARK_TOKENS
+            if part in GENERATIONS:
+                written += runs * config.items * config.max_new_tokens
         return ((scored + self._spent.writing_cost * written) * forward_flops(self.shape, PROMPT_TOKENS)
                 + asked * forward_flops(self.shape, PROMPT_TOKENS, head=False))
 
