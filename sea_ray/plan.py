@@ -17,6 +17,7 @@ from sea_ray.config import BaseModelConfig, ClusterConfig, ExperimentConfig, Voc
 from sea_ray.corpus.config import QualityConfig
 from sea_ray.corpus.sources import input_bytes, input_digests
 from sea_ray.evaluation.benchmarks import input_digests as benchmark_digests
+from sea_ray.evaluation.benchmarks import task_digests
 from sea_ray.execution import Stage
 from sea_ray.languages import HIGH_RESOURCE
 from sea_ray.neurons.config import NeuronControl
@@ -34,8 +35,8 @@ from sea_ray.stages.configs import (
 from sea_ray.training.config import MixRule, PolicyControl, PolicyKind, TrainPolicy
 
 VERSIONS: dict[str, int] = {
-    "corpus": 5, "base": 2, "detection": 2, "neurons": 2, "continued_pretraining": 2, "merged": 1,
-    "conversations": 5, "sft": 3, "evaluation": 6, "gate": 1,
+    "corpus": 6, "base": 2, "detection": 2, "neurons": 2, "continued_pretraining": 2, "merged": 1,
+    "conversations": 6, "sft": 3, "evaluation": 7, "gate": 1,
 }
 
 
@@ -216,8 +217,8 @@ def evaluation(config: ExperimentConfig, name: str, model: Artifact, corpus: Art
     place, num_shards = _by_model(config.cluster)
     return Stage(kind="evaluation", name=f"evaluation/{name}", function="sea_ray.stages.evaluation:evaluate_shard",
                  combine="sea_ray.stages.evaluation:join_shards", place=place, num_shards=num_shards, config=stage,
-                 parents={"model": model, "corpus": corpus}, inputs=benchmark_digests(config.benchmarks),
-                 version=VERSIONS["evaluation"])
+                 parents={"model": model, "corpus": corpus}, version=VERSIONS["evaluation"],
+                 inputs=benchmark_digests(config.benchmarks) | task_digests(config.benchmarks))
 
 
 def gate(config: ExperimentConfig, winner: Artifact, evaluation: Artifact) -> Stage:

@@ -15,8 +15,6 @@ from dataclasses import dataclass, field
 
 import regex
 
-from sea_ray.evaluation.items import Suite
-
 _OTHER = regex.compile(r"[^\p{L}\p{M}\p{N}]+")
 _HAN = regex.compile(r"\p{Han}")
 
@@ -73,14 +71,6 @@ class Contamination:
         """Return a passage, folded, that a text shares with an item, or None."""
         letters = _folded(text)
         return self._letters.find(letters) or (self._han.find(letters) if _HAN.search(letters) else None)
-
-
-def benchmark_texts(suite: Suite) -> list[str]:
-    """Return what must not be trained on of a suite: passages, questions and requests."""
-    return [*(item.text for item in suite.texts), *(item.question for item in suite.exam),
-            *(item.prompt() for item in suite.exam),
-            *(item.prompt for item in suite.arithmetic), *(item.prompt for item in suite.refusal),
-            *(item.prompt for item in suite.safety), *(turn for item in suite.dialogues for turn in item.turns)]
 
 
 def _folded(text: str) -> str:

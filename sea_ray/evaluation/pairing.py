@@ -18,6 +18,8 @@ SAMPLES = 10_000
 """Resamples of a paired bootstrap: its smallest p-value is 1 in so many."""
 BESIDE = frozenset({"seconds", "prompts", "checkpoint", "bootstrap_samples", "seed"})
 """Settings that change no answer and no score, or are compared by themselves."""
+MODELS_OWN = frozenset({"backend", "cut", "prompt_hash"})
+"""What lm-evaluation-harness says of how it reached a model, of its context, and of prompts in its chat format."""
 LOWER_IS_BETTER = frozenset({"bits_per_byte"})
 """Scores of which less is better."""
 
@@ -80,9 +82,8 @@ def compare(first: EvalReport, second: EvalReport) -> tuple[Difference, ...]:
 
 def unlike(first: EvalReport, second: EvalReport) -> list[str]:
     """Return in words what differs in how two models were asked and what; empty if nothing does."""
-    one, other = ({key: value for key, value in report.settings.items() if key not in BESIDE} for report in (first, second))
-    found = [f"{key} is {one.get(key, 'not set')} and {other.get(key, 'not set')}"
-             for key in dict.fromkeys((*one, *other)) if one.get(key) != other.get(key)]
+    found = [f"{path} is {'not set' if one is None else one} and {'not set' if other is None else other}"
+             for path, one, other in settings_differences(_how(first), _how(second))]
     mine, theirs = first.prompts(), second.prompts()
     for report in (first, second):
         if nameless := {detail.task for detail in report.details if not detail.metric}:
@@ -94,6 +95,19 @@ def unlike(first: EvalReport, second: EvalReport) -> list[str]:
         if keys:
             found.append(f"{words} {', '.join(sorted(keys)[:8])}{f' and {len(keys) - 8} more' if len(keys) > 8 else ''}")
     return found
+
+
+def _how(report: EvalReport) -> dict[str, Any]:
+    """Return the settings that decide answers and scores, without what is the model's own."""
+    settings = {key: value for key, value in report.settings.items() if key not in BESIDE}
+    if harness := settings.get("harness"):
+        tasks = {name: _without_models_own(task) for name, task in harness["tasks"].items()}
+        settings["harness"] = {**_without_models_own(harness), "tasks": tasks}
+    return settings
+
+
+def _without_models_own(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in settings.items() if key not in MODELS_OWN}
 
 
 def holm(found: Sequence[Difference]) -> tuple[Difference, ...]:

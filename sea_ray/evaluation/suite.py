@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import fields, replace
+from typing import Any
 
 from sea_ray.artifacts import plain
 from sea_ray.errors import DataError
@@ -73,8 +74,13 @@ def evaluate(
             tracker.log(None, **{f"{f.task}/{f.metric}/{f.language}": f.value for f in result.figures})
     if not figures:
         raise DataError(f"the suite has no items for tasks {list(config.tasks)} in {list(config.languages)}")
-    settings = {**plain(config), "decoding": "greedy", "checkpoint": checkpoint, "seconds": seconds}
+    settings = {**how_asked(config, checkpoint), "seconds": seconds}
     return with_prompts(EvalReport(model=model, figures=tuple(figures), settings=settings, details=tuple(details)))
+
+
+def how_asked(config: EvaluationConfig, checkpoint: str) -> dict[str, Any]:
+    """Return the settings of a report that say what was asked, and how."""
+    return {**plain(config), "decoding": "greedy", "checkpoint": checkpoint}
 
 
 def with_prompts(report: EvalReport) -> EvalReport:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -167,6 +167,18 @@ def as_latex(table: Table) -> str:
 def as_json(table: Table) -> str:
     """Return a table as JSON."""
     return json.dumps(plain(table), ensure_ascii=False)
+
+
+FORMATS: dict[str, tuple[Callable[[Table], str], str]] = {
+    "text": (as_text, "\n\n"), "markdown": (as_markdown, "\n\n"), "latex": (as_latex, "\n\n"), "json": (as_json, "\n"),
+}
+"""Name -> how a table is written, and what stands between two."""
+
+
+def written(found: Sequence[Table], form: str) -> str:
+    """Return tables in one of FORMATS; of JSON it is a line for each."""
+    render, between = FORMATS[form]
+    return between.join(map(render, found))
 
 
 def log_tables(found: Sequence[Table], tracker: Tracker) -> None:

@@ -23,6 +23,7 @@ EXAMPLES = """examples:
   sea-ray run experiment=local_text corpus.root=DIR
   sea-ray run experiment=demo 'sweep.neurons.space={neurons.selection.top_frac: [0.02, 0.05]}'
   sea-ray review experiment=demo
+  sea-ray evaluate model=Qwen/Qwen2-0.5B tasks=[m3exam,mgsm] languages=[th,vi] root=DIR prompting=plain
   sea-ray compare demo other
   sea-ray submit --address http://127.0.0.1:8265 run experiment=demo
   sea-ray clean store.url=runs
@@ -45,6 +46,8 @@ COMMANDS = {
                  "make conversations: a teacher's instructions, or questions about what does not exist, by swap or stories"),
     "review": ("sea_ray.launch.review:review",
                "write sheets of what is taught for native speakers, or read those in sft.data.reviews"),
+    "evaluate": ("sea_ray.launch.evaluate_command:evaluate",
+                 "ask any checkpoint or endpoint public benchmarks, such as evaluate model=DIR tasks=[m3exam,mgsm] root=DIR"),
     "judge": ("sea_ray.launch.judge:judge", "ask a judge about the winner: does it refuse, how good are its dialogues"),
     "compare": ("sea_ray.launch.compare:compare_runs", "say what two runs differ in, and whether their winners really differ"),
     "submit": ("sea_ray.launch.submit:submit", "carry out a command on a cluster as a job, such as submit run experiment=demo"),
@@ -62,7 +65,9 @@ ARGUMENTS = {"serve": ("KEY=VALUE", "run=NAME or checkpoint=FOLDER_OR_HUB_ID, an
              "rollout": ("KEY=VALUE", "run=NAME or checkpoint=FOLDER_OR_HUB_ID, and cluster.address"),
              "rollback": ("KEY=VALUE", "cluster.address, where the service runs"),
              "submit": ("COMMAND KEY=VALUE", "command and Hydra overrides"), "status": ("JOB", "one of them"),
-             "stop": ("JOB", "which"), "compare": ("RUN RUN", "two finished runs, and store.url=URL"),
+             "stop": ("JOB", "which"),
+             "evaluate": ("KEY=VALUE", "settings of sea_ray/launch/evaluate_command.py"),
+             "compare": ("RUN RUN", "two finished runs, and store.url=URL"),
              "clean": ("store.url=URL", "folder or fsspec URL (default: runs)")}
 """Command -> what it takes instead of overrides, and what --help says of that."""
 _YES: dict[str, dict[str, Any]] = {"--yes": {"action": "store_true", "help": "agree beforehand, to what it costs or removes"}}

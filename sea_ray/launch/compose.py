@@ -32,9 +32,12 @@ def config_folder() -> Path:
 
 
 def groups(folder: Path) -> dict[str, list[str]]:
-    """Return the config groups below a folder: group, such as "model" or "sweep/neurons" -> the names to choose from."""
+    """Return the config groups below a folder: group, such as "model" or "sweep/neurons" -> the names to choose from.
+
+    `evaluation/tasks` is none: lm-evaluation-harness reads it.
+    """
     return {group.relative_to(folder).as_posix(): names for group in sorted(folder.rglob("*"))
-            if (names := sorted(file.stem for file in group.glob("*.yaml")))}
+            if group.name != "tasks" and (names := sorted(file.stem for file in group.glob("*.yaml")))}
 
 
 def read_table(name: str) -> dict[str, Any]:

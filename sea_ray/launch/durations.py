@@ -7,13 +7,15 @@ how much slower the probe's step (timing.py) is here and now. Letters: n values 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from sea_ray.artifacts import Artifact
 from sea_ray.config import ClusterConfig, ExperimentConfig
 from sea_ray.errors import ConfigError
+from sea_ray.evaluation.benchmark_sources import BENCHMARKS
+from sea_ray.evaluation.benchmarks import OWN, BenchmarkConfig
 from sea_ray.evaluation.config import EvaluationConfig
 from sea_ray.execution import Stage
 from sea_ray.launch.accelerators import AcceleratorTable, Overheads
@@ -214,7 +216,7 @@ class Clock:
         """Return the operations with which a stage measures, beside its trainings."""
         kind: Any = stage.config
         if isinstance(kind, EvaluationStage):
-            return self._evaluation_flops(kind.evaluation, len(kind.languages), kind.benchmarks.files)
+            return self._evaluation_flops(kind.evaluation, kind.languages, kind.benchmarks)
         if stage.kind == "detection":
             tokens = len(self.config.corpus.languages) * kind.windows_per_language * kind.window_tokens
             cost = DETECTION_COST["attention" if {"q", "k"} & set(kind.sites) else "other"]
@@ -228,8 +230,8 @@ class Clock:
             return flops
         return 0.0
 
-    def _evaluation_flops(self, config: EvaluationConfig, languages: int, benchmarks: Collection[str]) -> float:
-        tasks, items = set(config.tasks), config.items * languages
+    def _evaluation_flops(self, config: EvaluationConfig, codes: tuple[str, ...], benchmarks: BenchmarkConfig) -> float:
+        tasks, languages, items = set(config.tasks), len(codes), config.items * len(codes)
         scored = asked = written = 0.0
         if "text" in tasks:
             scored += config.texts * languages * self._document_tokens()
@@ -239,9 +241,15 @@ class Clock:
             if task in tasks:
                 asked += times * items * PROMPT_TOKENS
                 written += times * items * config.max_new_tokens
-        if tasks - {"text"}:
-            scored += len(benchmarks) * items * BENCHMARK_TOKENS
-        if "dialogue" in tasks and "seabench" in benchmarks:
+        sets = items * sum(OWN[name][0] in tasks for name in benchmarks.files if name in OWN)
+        asked, written = asked + sets * PROMPT_TOKENS, written + sets * config.max_new_tokens
+        for name in benchmarks.asked(config.tasks):
+            part = BENCHMARKS[name].part
+            runs = sum(len(config.sources(code)) for code in codes) if part == "translation" else languages
+            scored += runs * config.items * BENCHMARK_TOKENS
+            if part in GENERATIONS:
+                written += runs * config.items * config.max_new_tokens
+        if "dialogue" in tasks and "seabench" in benchmarks.files:
             turns = 2 * SEABENCH_LANGUAGES * config.items
             asked += turns * BENCHMARK_TOKENS
             written += turns * config.dialogue_tokens

@@ -191,7 +191,7 @@ def write_tables(experiment: Experiment, folder: Path, tracker: Tracker) -> list
     """Write the figures of all models beside published ones as Markdown, LaTeX and JSON, give them to the tracker, and return
     the files."""
     from sea_ray.evaluation.published import published_rows
-    from sea_ray.evaluation.tables import as_json, as_latex, as_markdown, log_tables, tables
+    from sea_ray.evaluation.tables import log_tables, tables, written
 
     reports = [EvalReport.load(artifact.folder) for artifact in experiment.evaluations.values()]
     found = tables(reports, published_rows())
@@ -199,9 +199,9 @@ def write_tables(experiment: Experiment, folder: Path, tracker: Tracker) -> list
     log_tables(found, child)
     child.finish()
     files = []
-    for suffix, render, between in (("md", as_markdown, "\n\n"), ("tex", as_latex, "\n\n"), ("jsonl", as_json, "\n")):
+    for suffix, form in (("md", "markdown"), ("tex", "latex"), ("jsonl", "json")):
         files.append(folder / f"figures.{suffix}")
-        files[-1].write_text(between.join(map(render, found)) + "\n", encoding="utf-8")
+        files[-1].write_text(f"{written(found, form)}\n", encoding="utf-8")
     return files
 
 

@@ -17,9 +17,9 @@ from sea_ray.corpus.gather import gather_documents
 from sea_ray.corpus.new_pieces import add_pieces, learn_pieces, script_of
 from sea_ray.corpus.tokenized import TokenizedCorpus, encode_texts, end_of_text_id, tokenize_documents
 from sea_ray.corpus.tokenizer import train_tokenizer
-from sea_ray.evaluation.benchmarks import read_all
+from sea_ray.evaluation.benchmarks import held_out_texts
 from sea_ray.evaluation.bits_per_byte import bits_per_byte
-from sea_ray.evaluation.contamination import Contamination, benchmark_texts
+from sea_ray.evaluation.contamination import Contamination
 from sea_ray.execution import StageContext
 from sea_ray.stages.configs import CorpusStage
 from sea_ray.training.checkpoint import Checkpoint
@@ -30,7 +30,7 @@ def gather_shard(context: StageContext) -> Mapping[str, Any]:
     config: CorpusStage = context.config
     held_out, quality = None, config.corpus.quality
     if config.benchmarks.files:
-        held_out = Contamination(benchmark_texts(read_all(config.benchmarks, config.corpus.languages))).find
+        held_out = Contamination(held_out_texts(config.benchmarks, config.corpus.languages)).find
     gather_documents(config.corpus, context.folder / "documents", tracker=context.tracker, held_out=held_out,
                      perplexity=DocumentPerplexity(quality) if quality else None,
                      languages=config.corpus.languages[context.shard :: context.num_shards], streams=context.streams)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from itertools import islice
 from typing import Any
@@ -10,10 +10,12 @@ from typing import Any
 from sea_ray.corpus.documents import Documents
 from sea_ray.corpus.identification import is_written_in
 from sea_ray.demo import World
-from sea_ray.evaluation.benchmarks import read_benchmarks
+from sea_ray.evaluation.benchmarks import own_items
 from sea_ray.evaluation.demo_suite import demo_number_words, demo_suite
 from sea_ray.evaluation.figures import EvalReport
 from sea_ray.evaluation.generator import Generator
+from sea_ray.evaluation.harness import evaluate_benchmarks, with_benchmarks
+from sea_ray.evaluation.harness_models import Engine, in_process, through_endpoint
 from sea_ray.evaluation.items import Suite, TextItem
 from sea_ray.evaluation.local import LocalGenerator
 from sea_ray.evaluation.remote import HttpGenerator
@@ -24,24 +26,30 @@ from sea_ray.stages.configs import EvaluationStage
 from sea_ray.training.checkpoint import Checkpoint
 
 
-def make_generator(context: StageContext, checkpoint: Checkpoint) -> Generator:
-    """Return the model behind its endpoint if the stage has one, else in this process, on the worker's device."""
+def make_models(context: StageContext, checkpoint: Checkpoint) -> tuple[Generator, Callable[[], Engine]]:
+    """Return the model behind its endpoint if the stage has one, else in this process, on the worker's device.
+
+    Returns:
+        The model for this project's own questions, and what makes the same ready for lm-evaluation-harness.
+    """
     tokenizer = checkpoint.load_tokenizer()
     if context.endpoint is None:
-        return LocalGenerator(checkpoint.load_for(context.worker.device), tokenizer)
-    return HttpGenerator(context.endpoint["url"], context.endpoint["api_key"], context.endpoint["model"], tokenizer,
-                         max_tokens=checkpoint.max_tokens)
+        model = checkpoint.load_for(context.worker.device)
+        return LocalGenerator(model, tokenizer), lambda: in_process(model, tokenizer)
+    place = context.endpoint["url"], context.endpoint["api_key"], context.endpoint["model"]
+    return (HttpGenerator(*place, tokenizer, max_tokens=checkpoint.max_tokens),
+            lambda: through_endpoint(*place, checkpoint.folder, tokenizer, checkpoint.max_tokens))
 
 
 def make_suite(config: EvaluationStage, documents: Documents, languages: tuple[str, ...]) -> Suite:
-    """Return the held-out items of some languages: the corpus' test documents, the demo world's test questions, benchmarks."""
+    """Return own held-out items: the corpus' test documents, the demo world's questions, benchmarks that the harness lacks."""
     own = replace(config.evaluation, languages=languages)
     suite = demo_suite(World(config.world_seed, config.languages), own)
-    public = read_benchmarks(config.benchmarks, own)
+    public = own_items(config.benchmarks, own)
     texts = tuple(TextItem(language=code, text=text) for code in languages
                   for text in islice(documents.texts(code, "test"), config.evaluation.texts))
     both = {part.name: getattr(suite, part.name) + getattr(public, part.name) for part in fields(Suite)}
-    return Suite(**both | {"texts": texts + public.texts})
+    return Suite(**both | {"texts": texts})
 
 
 def evaluate_shard(context: StageContext) -> Mapping[str, Any]:
@@ -52,11 +60,13 @@ def evaluate_shard(context: StageContext) -> Mapping[str, Any]:
     if mine:
         checkpoint = Checkpoint.load(context.parents["model"])
         documents = Documents.load(context.parents["corpus"] / "documents")
-        world = World(config.world_seed, config.languages)
-        report = evaluate(make_generator(context, checkpoint), make_suite(config, documents, mine),
-                          replace(config.evaluation, languages=mine), RefusalDetector().is_refusal, is_written_in,
+        world, own = World(config.world_seed, config.languages), replace(config.evaluation, languages=mine)
+        generator, engine = make_models(context, checkpoint)
+        report = evaluate(generator, make_suite(config, documents, mine), own, RefusalDetector().is_refusal, is_written_in,
                           model=config.model, checkpoint=context.parents["model"].name,
                           number_words=demo_number_words(world, mine), tracker=context.tracker)
+        if config.benchmarks.asked(own.tasks):
+            report = with_benchmarks(report, evaluate_benchmarks(engine(), config.benchmarks, own, context.tracker))
         report.save(context.folder)
     return {}
 
@@ -72,6 +82,9 @@ def join_shards(context: StageContext) -> Mapping[str, Any]:
                      key=lambda detail: (detail.task, order[detail.language], detail.item, detail.turn))
     settings = {**reports[0].settings, "languages": list(config.languages),
                 "seconds": [report.settings["seconds"] for report in reports]}
+    asked = [report.settings["harness"] for report in reports if report.settings.get("harness")]
+    if asked:
+        settings["harness"] = {**asked[0], "tasks": {name: one for part in asked for name, one in part["tasks"].items()}}
     joined = with_prompts(EvalReport(model=config.model, figures=tuple(figures), settings=settings, details=tuple(details)))
     joined.save(context.folder)
     return {f"{task}/{metric}": mean(joined, task, metric)

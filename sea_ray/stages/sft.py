@@ -17,8 +17,8 @@ from sea_ray.corpus.occurrence import document_texts, occurring
 from sea_ray.corpus.tokenized import TokenizedCorpus
 from sea_ray.demo import World
 from sea_ray.errors import ConfigError, DataError, nearest
-from sea_ray.evaluation.benchmarks import read_all
-from sea_ray.evaluation.contamination import Contamination, benchmark_texts
+from sea_ray.evaluation.benchmarks import held_out_texts
+from sea_ray.evaluation.contamination import Contamination
 from sea_ray.execution import StageContext
 from sea_ray.languages import HIGH_RESOURCE, SEA_LANGUAGES
 from sea_ray.sft.config import STAGES, SftConfig
@@ -49,7 +49,7 @@ def build_conversations(context: StageContext) -> Mapping[str, Any]:
     config: ConversationsStage = context.config
     tokenizer = load_corpus(context).load_tokenizer()
     world = World(config.world_seed, config.languages)
-    held_out = Contamination(benchmark_texts(read_all(config.benchmarks, config.languages)))
+    held_out = Contamination(held_out_texts(config.benchmarks, config.languages))
     parts: dict[str, tuple[dict[str, list[Conversation]], int]] = {}
     for name, stage in zip(STAGES, config.data.stages, strict=True):
         length = config.sequence_tokens[name]

@@ -4,10 +4,13 @@ import pytest
 import torch
 from tokenizers import Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
-from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from sea_ray.evaluation.generator import LogLikelihood
 from sea_ray.evaluation.local import LocalGenerator
+from sea_ray.serving.config import ServingConfig
+from sea_ray.serving.local import serve_in_thread
+from sea_ray.training.checkpoint import Checkpoint
 
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
@@ -52,6 +55,29 @@ def model(tokenizer, eos_id):
     )  # fmt: skip
     torch.manual_seed(5)
     return Qwen2ForCausalLM(config).eval()
+
+
+@pytest.fixture(scope="session")
+def folder(tokenizer, tmp_path_factory):
+    """A checkpoint that likes to write digits, so that some answers are numbers."""
+    config = Qwen2Config(vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
+                         num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=1024,
+                         tie_word_embeddings=False, initializer_range=0.4)  # fmt: skip
+    torch.manual_seed(8)
+    model = Qwen2ForCausalLM(config).eval()
+    with torch.no_grad():
+        model.lm_head.weight[tokenizer.convert_tokens_to_ids(list("0123456789"))] *= 2
+    ends = tokenizer.convert_tokens_to_ids(["<|endoftext|>", "<|im_end|>"])
+    model.generation_config = GenerationConfig(eos_token_id=ends, pad_token_id=ends[0])
+    path = tmp_path_factory.mktemp("checkpoint") / "model"
+    Checkpoint.save(path, model, tokenizer)
+    return path
+
+
+@pytest.fixture(scope="session")
+def served(folder):
+    with serve_in_thread(folder, ServingConfig(model_name="tiny")) as endpoint:
+        yield endpoint
 
 
 @pytest.fixture

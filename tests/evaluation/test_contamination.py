@@ -3,8 +3,7 @@ import time
 import pytest
 
 from sea_ray.demo import World
-from sea_ray.evaluation.contamination import Contamination, benchmark_texts
-from sea_ray.evaluation.items import ExamQuestion, SafetyItem, Suite, TextItem
+from sea_ray.evaluation.contamination import Contamination
 from sea_ray.languages import LANGUAGES
 
 
@@ -44,23 +43,8 @@ def test_a_short_item_counts_as_a_whole_and_a_tiny_one_not_at_all():
     assert held_out.find("") is None
 
 
-def test_a_short_question_is_found_with_its_options():
-    exam = ExamQuestion(language="en", question="Which is true?", answer_index=0,
-                        options=("The river flows north.", "The mill was burnt.", "The bridge is blue."))
-    held_out = Contamination(benchmark_texts(Suite(exam=(exam,))))
-    assert held_out.find(f"Exam. {exam.prompt()} End.") is not None
-    assert held_out.find("Which is true? The sea is deep.") is None
-
-
 def test_a_long_document_with_many_near_hits_takes_no_time():
     held_out = Contamination([f"Which of the following statements about planet number {number} holds?" for number in range(60)])
     start = time.perf_counter()
     assert held_out.find("Which of the following statements holds? " * 20_000) is None
     assert time.perf_counter() - start < 20
-
-
-def test_questions_passages_and_requests_of_a_suite_are_held_out():
-    suite = Suite(texts=(TextItem(language="en", text="a passage"),),
-                  exam=(ExamQuestion(language="en", question="a question", options=("b", "c"), answer_index=0),),
-                  safety=(SafetyItem(language="en", prompt="a request", unsafe=True),))
-    assert benchmark_texts(suite) == ["a passage", "a question", "a question\nA. b\nB. c", "a request"]

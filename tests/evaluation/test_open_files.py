@@ -4,9 +4,8 @@ from pathlib import Path
 import pytest
 
 from sea_ray.errors import DataError
-from sea_ray.evaluation.benchmarks import BenchmarkConfig, read_all, read_benchmarks
+from sea_ray.evaluation.benchmarks import BenchmarkConfig, held_out_texts, own_items
 from sea_ray.evaluation.config import EvaluationConfig
-from sea_ray.evaluation.contamination import benchmark_texts
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "eval"
 DIALOGUE = {"unit_id": "th-1", "lang": "th", "type": "math", "user_1": "หนึ่งบวกหนึ่ง", "reference_1": "สอง", "user_2": "บวกอีกหนึ่ง",
@@ -16,7 +15,7 @@ QUESTION = {"id": "th-1", "language": "th", "prompt": "ใครคือซอ�
 
 def read(folder, name, *rows, **limits):
     (folder / "rows.jsonl").write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows), encoding="utf-8")
-    return read_benchmarks(BenchmarkConfig(root=str(folder), files={name: "rows.jsonl"}), EvaluationConfig(**limits))
+    return own_items(BenchmarkConfig(root=str(folder), files={name: "rows.jsonl"}), EvaluationConfig(**limits))
 
 
 def test_a_dialogue_has_turns_references_and_type(tmp_path):
@@ -73,11 +72,15 @@ def test_a_row_that_is_no_row_is_refused(tmp_path):
 
 
 def test_turns_of_dialogues_are_kept_out_of_training(tmp_path):
-    assert {"หนึ่งบวกหนึ่ง", "บวกอีกหนึ่ง"} <= set(benchmark_texts(read(tmp_path, "seabench", DIALOGUE)))
+    (tmp_path / "rows.jsonl").write_text(json.dumps(DIALOGUE), encoding="utf-8")
+    (tmp_path / "questions.jsonl").write_text(json.dumps(QUESTION), encoding="utf-8")
+    files = BenchmarkConfig(root=str(tmp_path), files={"seabench": "rows.jsonl", "searefuse_h": "questions.jsonl"})
+    assert held_out_texts(files, ("th",)) == ["หนึ่งบวกหนึ่ง", "บวกอีกหนึ่ง", "ใครคือซอร์เบก"]
+    assert held_out_texts(files, ("vi",)) == []
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="shared/data is not here")
 def test_published_dialogues_are_read():
     files = BenchmarkConfig(root=str(SHARED), files={"seabench": "seabench_format.jsonl"})
-    items = read_all(files, ("id", "th", "vi", "en")).dialogues
+    items = own_items(files, EvaluationConfig(languages=("id", "th", "vi", "en"))).dialogues
     assert [(item.language, item.kind) for item in items] == [("id", "safety"), ("th", "writing"), ("vi", "math")]

@@ -1,0 +1,186 @@
+"""`sea-ray evaluate`: public benchmarks on any checkpoint or endpoint, without an experiment."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from rich.console import Console
+from rich.text import Text
+
+from sea_ray.artifacts import fingerprint
+from sea_ray.config import BaseModelConfig
+from sea_ray.decoding import decode
+from sea_ray.errors import ConfigError, nearest
+from sea_ray.evaluation.benchmark_sources import BENCHMARKS, HUB
+from sea_ray.evaluation.benchmarks import OWN, BenchmarkConfig, input_digests, own_items, task_digests
+from sea_ray.evaluation.config import TASKS, EvaluationConfig
+from sea_ray.languages import LANGUAGES
+from sea_ray.launch.console import ConsoleTracker
+from sea_ray.plan import checkpoint_digests
+
+_PROBE = "The rivers of the north were wide, ความรู้ 1.234,5"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    """What `sea-ray evaluate` is told."""
+
+    model: str | None = None
+    """Folder or Hub id (owner/name, owner/name@REVISION) of a checkpoint that is loaded here."""
+    endpoint: str | None = None
+    """Root of an OpenAI-compatible API instead, such as http://127.0.0.1:8000/v1; its key is in SEA_RAY_API_KEY."""
+    served_model: str = "sea-ray"
+    """Name of the model behind the endpoint."""
+    tokenizer: str | None = None
+    """Folder of the served checkpoint, or of its tokenizer."""
+    max_tokens: int | None = None
+    """Context length behind the endpoint; null reads it in config.json beside the tokenizer."""
+    tasks: tuple[str, ...]
+    """Benchmarks."""
+    languages: tuple[str, ...] = tuple(LANGUAGES)
+    """Languages; what a benchmark lacks is left out."""
+    root: str | None = None
+    """Folder of the benchmarks' files; null takes them from the Hub."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Benchmark -> its folder or file below root, if it has not the benchmark's name."""
+    items: int = sys.maxsize
+    """Most items of a benchmark and language, evenly over its rows; 0 or nothing: all."""
+    pairs: tuple[str, ...] = EvaluationConfig.pairs
+    """Directions of flores."""
+    prompting: Literal["chat", "plain"] = "chat"
+    """In the model's chat format, or as text that it continues (base models)."""
+    max_new_tokens: int = 256
+    """Longest answer, tokens."""
+    dialogue_tokens: int = EvaluationConfig.dialogue_tokens
+    """Longest answer to a turn of seabench, tokens."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the checkpoint is loaded; auto takes an accelerator if there is one."""
+    out: str | None = None
+    """Folder of report.json, details.jsonl and the kept answers; null is evaluations/ and the model's name."""
+    format: Literal["text", "markdown", "latex", "json"] = "text"
+    """How the table is printed."""
+
+    def __post_init__(self) -> None:
+        if (self.model is None) == (self.endpoint is None):
+            raise ConfigError("model", "name either a checkpoint, model=FOLDER_OR_ID, or an endpoint, endpoint=URL")
+        if self.endpoint is not None and self.tokenizer is None:
+            raise ConfigError("tokenizer", "an endpoint is asked with token ids: name the folder of the checkpoint's tokenizer")
+        known = {**BENCHMARKS, **OWN}
+        for name in self.tasks:
+            if name not in known:
+                raise ConfigError("tasks", f"unknown benchmark {name!r}{nearest(name, known)}")
+        if not self.tasks:
+            raise ConfigError("tasks", f"name some of {', '.join(known)}")
+
+    @property
+    def benchmarks(self) -> BenchmarkConfig:
+        """Where the benchmarks lie."""
+        places = {name: self.files.get(name, HUB if self.root is None else name) for name in self.tasks}
+        return BenchmarkConfig(root=self.root or "", files=places)
+
+    @property
+    def evaluation(self) -> EvaluationConfig:
+        """How they are asked."""
+        items = self.items or sys.maxsize
+        return EvaluationConfig(languages=self.languages, tasks=TASKS, items=items, texts=items, pairs=self.pairs,
+                                prompting=self.prompting, max_new_tokens=self.max_new_tokens,
+                                dialogue_tokens=self.dialogue_tokens)
+
+
+class _Figures(ConsoleTracker):
+    """Shows each figure as it comes."""
+
+    def log(self, step: int | None = None, **figures: float) -> None:
+        """Print a line."""
+        for name, value in figures.items():
+            self.console.print(Text(f"    {name} {value:.4f}", style="dim"))
+
+
+def evaluate(overrides: Sequence[str], console: Console) -> int:
+    """Ask a model the benchmarks, print and write what came of it, and return the exit code.
+
+    Args:
+        overrides: settings of EvaluateConfig as key=value.
+        console: where a person looks.
+
+    Raises:
+        SeaRayError: what was refused.
+    """
+    config = decode(EvaluateConfig, _settings(overrides))
+    benchmarks = config.benchmarks
+    digests = input_digests(benchmarks)
+
+    from sea_ray.corpus.identification import is_written_in
+    from sea_ray.evaluation.figures import EvalReport
+    from sea_ray.evaluation.harness import evaluate_benchmarks, with_benchmarks
+    from sea_ray.evaluation.items import Suite
+    from sea_ray.evaluation.kept_answers import KeptAnswers
+    from sea_ray.evaluation.published import published_rows
+    from sea_ray.evaluation.suite import evaluate as ask_own
+    from sea_ray.evaluation.suite import how_asked
+    from sea_ray.evaluation.tables import tables, written
+    from sea_ray.safety.refusals import RefusalDetector
+
+    name, identity, generator, engine = _models(config)
+    folder = Path(config.out or f"evaluations/{re.sub('[^A-Za-z0-9.-]+', '_', name).strip('_')}")
+    tracker = _Figures(Console(stderr=True, highlight=False, soft_wrap=True))
+    report = EvalReport(model=name, figures=(), settings=how_asked(config.evaluation, identity))
+    items = own_items(benchmarks, config.evaluation)
+    if items != Suite():
+        kept_answers = KeptAnswers(generator(), folder / f"own-answers-{identity}.db")
+        report = ask_own(kept_answers, items, config.evaluation, RefusalDetector().is_refusal, is_written_in, model=name,
+                         checkpoint=identity, tracker=tracker)
+    if benchmarks.asked(config.evaluation.tasks):
+        kept = engine().cached(folder / f"answers-{identity}.db")
+        report = with_benchmarks(report, evaluate_benchmarks(kept, benchmarks, config.evaluation, tracker))
+    report = replace(report, settings={**report.settings, "files": digests | task_digests(benchmarks)})
+    report.save(folder)
+    print(written(tables([report], published_rows()), config.format))
+    tracker.note(f"written to {folder}")
+    return 0
+
+
+def _settings(overrides: Sequence[str]) -> dict[str, Any]:
+    settings = {}
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise ConfigError("", f"{text!r} is not key=value; write for example tasks=[m3exam,mgsm]")
+        settings[key] = yaml.safe_load(value)
+    return settings
+
+
+def _models(config: EvaluateConfig) -> tuple[str, str, Callable[[], Any], Callable[[], Any]]:
+    """Return a model's name, a digest of what it is, and what makes it ready for own questions and for the harness."""
+    import torch
+
+    from sea_ray.evaluation.harness_models import in_process, through_endpoint
+    from sea_ray.evaluation.local import LocalGenerator
+    from sea_ray.evaluation.remote import HttpGenerator
+    from sea_ray.training.checkpoint import Checkpoint
+
+    if config.endpoint is None:
+        assert config.model is not None
+        checkpoint = Checkpoint.from_hub_or_path(config.model)
+        tokenizer = checkpoint.load_tokenizer()
+        device = ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
+        model = checkpoint.load_for(torch.device(device))
+        identity = fingerprint(checkpoint_digests(BaseModelConfig(checkpoint=str(checkpoint.folder))))
+        return config.model, identity, lambda: LocalGenerator(model, tokenizer), lambda: in_process(model, tokenizer)
+    assert config.tokenizer is not None
+    served = Checkpoint(Path(config.tokenizer).expanduser())
+    tokenizer = served.load_tokenizer()
+    place = config.endpoint, os.environ.get("SEA_RAY_API_KEY", ""), config.served_model
+    max_tokens = config.max_tokens or served.max_tokens
+    own = HttpGenerator(*place, tokenizer, max_tokens=max_tokens)
+    # What it says of a text tells a checkpoint from the next one that is served under its name.
+    said = [round(nats, 2) for nats in own.rolling_loglikelihoods([_PROBE])]
+    return (f"{config.served_model} at {config.endpoint}", fingerprint([config.endpoint, config.served_model, said]), lambda: own,
+            lambda: through_endpoint(*place, served.folder, tokenizer, max_tokens))
