@@ -60,6 +60,17 @@ def test_the_interval_covers_the_true_share_and_difference_as_often_as_it_says()
     assert differences / 300 >= 0.95
 
 
+def test_a_language_without_one_of_the_figures_is_averaged_over_the_others():
+    exam = report({"en": 40, "zh": 20}, 80).figures
+    translation = replace(exam[1], task="translation", metric="chrf_into_english", value=30.0, low=28.0, high=32.0)
+    both = EvalReport(model="m", figures=(*exam, translation))
+    measure = Measure(title="skills", figures=("exam/accuracy", "translation/chrf_into_english"))
+    assert estimate([both] * 3, measure, ["en", "zh"]).value == pytest.approx((0.5 + 0.25 + 0.30) / 3)
+    assert estimate([both] * 3, measure, ["en"]).value == pytest.approx(0.5)
+    with pytest.raises(ConfigError, match="was not measured"):
+        estimate([both] * 3, Measure(title="t", figures=("translation/chrf_into_english",)), ["en"])
+
+
 def row(name, sea, kept, half=0.01):
     def own(value):
         return {"exam": Estimate(value=value, low=value - half, high=value + half)}

@@ -52,13 +52,28 @@ def estimate(reports: Reports, measure: Measure, codes: Sequence[str], against: 
 
 
 def _figures(report: EvalReport, measure: Measure, codes: Sequence[str]) -> list[tuple[float, Figure]]:
-    """Return the figures of a measure, each with what it is to be multiplied with."""
+    """Return the figures of a measure in some languages, each with what it is to be multiplied with.
+
+    A figure that a language does not have is left out: of translations, English has none of its own.
+
+    Raises:
+        ConfigError: none was measured; names what was.
+    """
     found = []
     for name in measure.figures:
         task, _, metric = name.partition("/")
         unit = 0.01 if metric.startswith("chrf") else 1.0
-        found += [(unit, report.figure(task, metric, code)) for code in codes]
+        known = report.of(task, metric)
+        found += [(unit, known[code]) for code in codes if code in known]
+    if not found:
+        task, _, metric = measure.figures[0].partition("/")
+        report.figure(task, metric, codes[0])
     return found
+
+
+def _measured(report: EvalReport, measure: Measure, codes: Sequence[str]) -> list[str]:
+    """Return the languages that have any of a measure's figures."""
+    return [code for code in codes if any(code in report.of(*name.split("/", 1)) for name in measure.figures)]
 
 
 def _mean(report: EvalReport, measure: Measure, codes: Sequence[str]) -> float:
@@ -131,7 +146,7 @@ def _arm_rows(study: TuningStudy, reports: Mapping[str, Reports], groups: tuple[
             kept={key: estimate(own, measure, kept) for key, measure in study.measures.items()},
             sea_difference={key: estimate(own, measure, sea, other) for key, measure in study.measures.items() if other},
             kept_difference={key: estimate(own, measure, kept, other) for key, measure in study.measures.items() if other},
-            by_language={key: {code: estimate(own, measure, [code]) for code in (*sea, *kept)}
+            by_language={key: {code: estimate(own, measure, [code]) for code in _measured(own[0], measure, (*sea, *kept))}
                          for key, measure in study.measures.items()}))
     return rows
 
