@@ -3,6 +3,7 @@
 import asyncio
 import copy
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -68,8 +69,6 @@ def given(model, tokenizer, root, code):
     """Return the digits of each of the model's answers to MGSM as lm-evaluation-harness takes them out, or 0."""
     found = evaluate_benchmarks(in_process(model, tokenizer), BenchmarkConfig(root=str(root), files={"mgsm": "mgsm"}),
                                 replace(CONFIG, languages=(code,)))  # fmt: skip
-    import re
-
     numbers = [re.findall(r"(-?[$0-9.,]{2,})|(-?[0-9]+)", one.response) for one in found.details]
     digits = ["".join(letter for letter in max(one[-1], key=len) if letter.isdigit()) if one else "" for one in numbers]
     return [int(text or 0) for text in digits]
@@ -236,20 +235,17 @@ def test_models_with_other_chat_formats_are_compared_in_pairs(files, engine, mod
     config, asked = config_of(files, "xcopa", "belebele", "mgsm", "flores", "sib200"), replace(CONFIG, prompting="chat", items=5)
     other = copy.deepcopy(tokenizer)
     other.chat_template = other.chat_template.replace("<|im_start|>", "* ")
-    engines = (engine, replace(in_process(model, other), settings={"backend": "another"}))
-    first, second = (with_benchmarks(EvalReport(model=name, figures=(), settings=how_asked(asked, name)),
-                                     evaluate_benchmarks(one, config, asked)) for name, one in zip("ab", engines, strict=True))
-    tasks = [report.settings["harness"]["tasks"]["mgsm/th"] for report in (first, second)]
-    assert tasks[0]["prompt_hash"] != tasks[1]["prompt_hash"]
+    engines = (engine, replace(in_process(model, other), settings={"backend": "other"}))
+    first, second = (with_benchmarks(EvalReport(model="m", figures=(), settings=how_asked(asked, "m")),
+                                     evaluate_benchmarks(one, config, asked)) for one in engines)
+    assert len({report.settings["harness"]["tasks"]["mgsm/th"]["prompt_hash"] for report in (first, second)}) == 2
     assert unlike(first, second) == []
-    found = {(one.task, one.metric, one.language) for one in compare(first, second)}
-    assert found >= {("xcopa", "accuracy", "vi"), ("belebele", "accuracy", "en"), ("mgsm", "exact_match_number", "th"),
-                     ("flores_from_en", "sentence_chrf", "th"), ("sib200", "bits_per_byte", "th")}  # fmt: skip
+    assert {(one.task, one.metric, one.language) for one in compare(first, second)} >= {
+        ("xcopa", "accuracy", "vi"), ("belebele", "accuracy", "en"), ("mgsm", "exact_match_number", "th"),
+        ("flores_from_en", "sentence_chrf", "th"), ("sib200", "bits_per_byte", "th")}  # fmt: skip
     assert {detail.task for detail in first.details if not detail.reference} == {"sib200"}
-    choices = {row[f"choice{1 + row['label']}"] for row in json_lines(files / "xcopa/th/test.th.jsonl")}
-    assert {one.reference.casefold() for one in first.details if (one.task, one.language) == ("xcopa", "th")} <= {
-        choice.casefold() for choice in choices}
-    assert first.settings["prompts"] == second.settings["prompts"] == first.prompts()
+    right = {row[f"choice{1 + row['label']}"] for row in json_lines(files / "xcopa/th/test.th.jsonl")}
+    assert {one.reference for one in first.details if (one.task, one.language) == ("xcopa", "th")} <= right
     changed = replace(second, settings={**second.settings, "harness": {**second.settings["harness"], "lm_eval": "0"}})
     assert unlike(first, changed) == [f"harness.lm_eval is {first.settings['harness']['lm_eval']} and 0"]
 
