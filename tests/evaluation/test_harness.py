@@ -2,8 +2,8 @@
 
 import asyncio
 import copy
-import importlib.util
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -62,7 +62,6 @@ def files(tmp_path_factory, model, tokenizer):
     public.flores(root / "flores", ("en", "th", "id"))
     public.global_mmlu(root / "global_mmlu", "id", [public.global_mmlu_row("ABCD"[n % 4], n) for n in range(5)])
     public.math(root / "math")
-    public.mgsm(root / "mgsm_id", "id")
     return root
 
 
@@ -70,8 +69,6 @@ def given(model, tokenizer, root, code):
     """Return the digits of each of the model's answers to MGSM as lm-evaluation-harness takes them out, or 0."""
     found = evaluate_benchmarks(in_process(model, tokenizer), BenchmarkConfig(root=str(root), files={"mgsm": "mgsm"}),
                                 replace(CONFIG, languages=(code,)))  # fmt: skip
-    import re
-
     numbers = [re.findall(r"(-?[$0-9.,]{2,})|(-?[0-9]+)", one.response) for one in found.details]
     digits = ["".join(letter for letter in max(one[-1], key=len) if letter.isdigit()) if one else "" for one in numbers]
     return [int(text or 0) for text in digits]
@@ -238,20 +235,17 @@ def test_models_with_other_chat_formats_are_compared_in_pairs(files, engine, mod
     config, asked = config_of(files, "xcopa", "belebele", "mgsm", "flores", "sib200"), replace(CONFIG, prompting="chat", items=5)
     other = copy.deepcopy(tokenizer)
     other.chat_template = other.chat_template.replace("<|im_start|>", "* ")
-    engines = (engine, replace(in_process(model, other), settings={"backend": "another"}))
-    first, second = (with_benchmarks(EvalReport(model=name, figures=(), settings=how_asked(asked, name)),
-                                     evaluate_benchmarks(one, config, asked)) for name, one in zip("ab", engines, strict=True))
-    tasks = [report.settings["harness"]["tasks"]["mgsm/th"] for report in (first, second)]
-    assert tasks[0]["prompt_hash"] != tasks[1]["prompt_hash"]
+    engines = (engine, replace(in_process(model, other), settings={"backend": "other"}))
+    first, second = (with_benchmarks(EvalReport(model="m", figures=(), settings=how_asked(asked, "m")),
+                                     evaluate_benchmarks(one, config, asked)) for one in engines)
+    assert len({report.settings["harness"]["tasks"]["mgsm/th"]["prompt_hash"] for report in (first, second)}) == 2
     assert unlike(first, second) == []
-    found = {(one.task, one.metric, one.language) for one in compare(first, second)}
-    assert found >= {("xcopa", "accuracy", "vi"), ("belebele", "accuracy", "en"), ("mgsm", "exact_match_number", "th"),
-                     ("flores_from_en", "sentence_chrf", "th"), ("sib200", "bits_per_byte", "th")}  # fmt: skip
+    assert {(one.task, one.metric, one.language) for one in compare(first, second)} >= {
+        ("xcopa", "accuracy", "vi"), ("belebele", "accuracy", "en"), ("mgsm", "exact_match_number", "th"),
+        ("flores_from_en", "sentence_chrf", "th"), ("sib200", "bits_per_byte", "th")}  # fmt: skip
     assert {detail.task for detail in first.details if not detail.reference} == {"sib200"}
-    choices = {row[f"choice{1 + row['label']}"] for row in json_lines(files / "xcopa/th/test.th.jsonl")}
-    assert {one.reference.casefold() for one in first.details if (one.task, one.language) == ("xcopa", "th")} <= {
-        choice.casefold() for choice in choices}
-    assert first.settings["prompts"] == second.settings["prompts"] == first.prompts()
+    right = {row[f"choice{1 + row['label']}"] for row in json_lines(files / "xcopa/th/test.th.jsonl")}
+    assert {one.reference for one in first.details if (one.task, one.language) == ("xcopa", "th")} <= right
     changed = replace(second, settings={**second.settings, "harness": {**second.settings["harness"], "lm_eval": "0"}})
     assert unlike(first, changed) == [f"harness.lm_eval is {first.settings['harness']['lm_eval']} and 0"]
 
@@ -363,30 +357,6 @@ def test_answers_are_kept_so_that_a_second_run_asks_nothing(files, engine, model
     second = evaluate_benchmarks(again.cached(tmp_path / "cache" / "answers.db"), config, CONFIG)
     assert second.figures == first.figures == evaluate_benchmarks(engine, config, CONFIG).figures
     assert second.details == first.details
-
-
-def test_numbers_are_read_as_their_language_writes_them(files):
-    from sea_ray.evaluation.lm_tasks import numbers
-
-    docs = [{"language": code} for code in ("id", "vi", "en", "th", "my", "km", "lo", "en", "en", "id")]
-    texts = ["Jadi 1.234", "là 1.234,0", "so 1,234", "คือ ๑๒๓๔", "၁၂၃၄", "១២៣៤", "໑໒໓໔", "none", "minus: -5", "1.234,5"]
-    read = [one for (one,) in numbers([[text] for text in texts], docs)]
-    assert read == ["1234"] * 7 + ["no number", "not natural: -5", "not natural: 1234.5"]
-    (task,) = load_tasks("mgsm", "id", str(files / "mgsm_id"))
-    assert task.doc_to_text(task.eval_docs[0]).startswith("Soal: ")
-
-
-@pytest.mark.skipif(importlib.util.find_spec("math_verify") is None, reason="math-verify is not installed")
-def test_solutions_of_math_are_verified_and_shown_after_worked_ones(files):
-    from sea_ray.evaluation.lm_tasks import math_results
-
-    doc = {"solution": "So $\\boxed{\\frac{1}{2}}$."}
-    assert math_results(doc, ["It is $\\frac{2}{4}$."]) == math_results(doc, ["We get 0.5"]) == {"math_verify": 1}
-    assert math_results(doc, ["The answer is $3$."]) == math_results(doc, [""]) == {"math_verify": 0}
-    (task,) = load_tasks("math", "en", str(files / "math"))
-    assert task.doc_to_text(task.eval_docs[0]) == (
-        "Problem:\nDouble 1.\n\nSolution: It is $\\boxed{2}$.\n\nProblem:\nDouble 2.\n\nSolution: It is $\\boxed{4}$.\n\n"
-        "Problem:\nDouble 3.\n\nSolution:")
 
 
 def test_plain_lm_eval_reads_the_same_tasks(tmp_path, monkeypatch):
