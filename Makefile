@@ -45,6 +45,7 @@ bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.sft_stages
 	$(BIN)/python -m benchmarks.sweep
 	$(BIN)/python -m benchmarks.plan
+	$(BIN)/python -m benchmarks.serving
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
