@@ -115,9 +115,10 @@ def running(command: list[str], port: int, env: dict[str, str]) -> Iterator[str]
 
 
 def ours(folder: Path, key: str) -> contextlib.AbstractContextManager[str]:
-    """Serve a folder as a user does."""
+    """Serve a folder as a user of a machine of its own does: with as many threads as what it is compared with."""
     port = free_port()
-    command = [sys.executable, "-m", "sea_ray.launch.cli", "serve", f"checkpoint={folder}", f"serving.port={port}"]
+    command = [sys.executable, "-m", "sea_ray.launch.cli", "serve", f"checkpoint={folder}", f"serving.port={port}",
+               f"serving.threads={torch.get_num_threads()}"]
     return running(command, port, {"SEA_RAY_API_KEY": key, "PYTHONPATH": os.pathsep.join(sys.path)})
 
 
@@ -238,7 +239,6 @@ def overhead(folder: Path, requests: int) -> tuple[list[Result], dict[str, Any]]
     import http.client
 
     draw, key = random.Random(2), secrets.token_hex(16)
-    torch.set_num_threads(1)  # as a replica
     engine = load_engine(folder, ServingConfig())
     times: dict[str, list[float]] = {"door": [], "engine": []}
     with ours(folder, key) as url:
