@@ -184,15 +184,18 @@ def test_who_comes_when_too_many_wait_is_told_so_at_once_by_the_replica(service)
     """240 requests at a time, of which 64 are answered and 64 may wait."""
     def ask():
         began = time.monotonic()
-        response = service.ask(prompt=tiny_checkpoint.PROMPT, max_tokens=100, echo=False)
+        response = service.ask(client, prompt=[tiny_checkpoint.PROMPT] * 8, max_tokens=100, echo=False)
         answers.append((response, time.monotonic() - began))
 
     answers = []
-    threads = [threading.Thread(target=ask) for _ in range(240)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(LIMIT_S)
+    unlimited = httpx.Limits(max_connections=None)  # else a client lets no more than a hundred out at a time
+    with httpx.Client(base_url=service.client.base_url, headers=service.client.headers, timeout=LIMIT_S,
+                      limits=unlimited) as client:
+        threads = [threading.Thread(target=ask) for _ in range(240)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(LIMIT_S)
     assert len(answers) == 240
     assert {response.status_code for response, _ in answers} == {200, 429}
     refused = [(response, seconds) for response, seconds in answers if response.status_code == 429]
