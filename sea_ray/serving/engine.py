@@ -8,19 +8,20 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sea_ray.errors import ConfigError, MachineError
 from sea_ray.neurons.pack import LanguagePack
-from sea_ray.serving.exchange import Answer, Request, TokenLogprob, check_request
+from sea_ray.serving.exchange import Answer, Request, check_request
+from sea_ray.serving.job import Job
 from sea_ray.serving.key_values import KeyValues
 from sea_ray.serving.pack_rows import PackRows
-from sea_ray.serving.prefixes import BLOCK_TOKENS, Block, Prefixes, block_keys
-from sea_ray.serving.scoring import GREEDY_TEMPERATURE, draw_token, score_positions, token_logprobs, trimmed
-from sea_ray.serving.token_text import TextStream, TokenBytes
+from sea_ray.serving.prefixes import BLOCK_TOKENS, Block, Prefixes
+from sea_ray.serving.scoring import score_positions, trimmed
+from sea_ray.serving.token_text import TokenBytes
 
 END_TOKENS = ("<|endoftext|>", "<|im_end|>")
 
@@ -29,81 +30,6 @@ GATHER_S = 0.002
 
 SIMILAR_TOKENS = 32
 """Prompts whose lengths differ by less, or by less than half, share a prefill; others would mostly compute padding."""
-
-
-class _Job:
-    """A request on its way through the engine."""
-
-    def __init__(self, request: Request, engine: TextEngine, on_text: Callable[[str], None] | None) -> None:
-        self.request, self.on_text = request, on_text
-        self.future: Future[Answer] = Future()
-        self.keys = block_keys(request.prompt_ids, request.pack)
-        self.blocks: list[Block] = []
-        """What is computed of the prompt so far, or was known."""
-        self.ids: list[int] = []
-        self.stream = TextStream(engine.token_bytes, request.stop)
-        self.prompt_logprobs: list[TokenLogprob | None] = [None]
-        self.logprobs: list[TokenLogprob] = []
-        self.generator: torch.Generator | None = None
-        if request.temperature > 0 and request.seed is not None:
-            self.generator = torch.Generator(device=engine.device).manual_seed(request.seed)
-
-    @property
-    def num_top(self) -> int | None:
-        """Likeliest tokens beside each score of the prompt; None: there are no scores."""
-        return self.request.top_logprobs or 0 if self.request.score_prompt else None
-
-    @property
-    def num_known(self) -> int:
-        """Tokens of the prompt that are done with."""
-        return BLOCK_TOKENS * len(self.blocks)
-
-    @property
-    def num_left(self) -> int:
-        """Tokens of the prompt to compute."""
-        return len(self.request.prompt_ids) - self.num_known
-
-    def go_on_from(self, blocks: list[Block]) -> None:
-        """Take the beginning of the prompt as known, unless more of it is already."""
-        if len(blocks) > len(self.blocks):
-            self.blocks = blocks
-            if self.num_top is not None:
-                self.prompt_logprobs = [trimmed(score, self.num_top) for block in blocks for score in block.scores]
-
-    def take(self, logits_V: torch.Tensor, likeliest: int, end_ids: frozenset[int]) -> bool:
-        """Choose the next token; return whether the answer is complete."""
-        if self.request.max_new_tokens == 0:
-            return self._finish("length")
-        greedy = self.request.temperature < GREEDY_TEMPERATURE
-        token = likeliest if greedy else draw_token(logits_V, self.request, self.generator)
-        self.ids.append(token)
-        if self.request.top_logprobs is not None:
-            self.logprobs += token_logprobs(logits_V[None], logits_V.new_tensor([token], dtype=torch.long),
-                                            self.request.top_logprobs)
-        if token in end_ids:
-            return self._finish("stop")
-        self.stream.add(token)
-        if self.stream.stopped:
-            return self._finish("stop")
-        if len(self.ids) >= self.request.max_new_tokens:
-            return self._finish("length")
-        self._show(final=False)
-        return False
-
-    def _show(self, final: bool) -> None:
-        if self.on_text and (piece := self.stream.new_text(final)):
-            self.on_text(piece)
-
-    def _finish(self, reason: Literal["stop", "length"]) -> bool:
-        self.stream.finish()
-        self._show(final=True)
-        answer = Answer(
-            token_ids=tuple(self.ids), text=self.stream.text, finish_reason=reason,
-            prompt_logprobs=() if self.num_top is None else tuple(self.prompt_logprobs),
-            logprobs=tuple(self.logprobs))
-        if self.future.set_running_or_notify_cancel():
-            self.future.set_result(answer)
-        return True
 
 
 class TextEngine:
@@ -141,8 +67,8 @@ class TextEngine:
         self._prefixes = Prefixes(prefix_bytes)
         self._packs = PackRows(model)
         self._answers = KeyValues(model)
-        self._active: list[_Job] = []
-        self._waiting: deque[_Job] = deque()
+        self._active: list[Job] = []
+        self._waiting: deque[Job] = deque()
         self._tasks: deque[Callable[[], None]] = deque()
         self._changed = threading.Condition()
         self._closed = False
@@ -180,7 +106,7 @@ class TextEngine:
             check_request(request, self.max_context, self.vocab_size)
             if request.pack is not None and request.pack not in self._packs:
                 raise ConfigError("model", f"the language pack {request.pack!r} is not loaded")
-        jobs = [_Job(request, self, on_text) for request in requests]
+        jobs = [Job(request, self.token_bytes, self.device, on_text) for request in requests]
         with self._changed:
             if self._closed:
                 raise MachineError("the engine is closed")
@@ -272,7 +198,7 @@ class TextEngine:
         time.sleep(GATHER_S)
         return not self._closed
 
-    def _fail(self, jobs: Sequence[_Job], error: Exception) -> None:
+    def _fail(self, jobs: Sequence[Job], error: Exception) -> None:
         for job in jobs:
             if not job.future.done() and job.future.set_running_or_notify_cancel():
                 job.future.set_exception(error)
@@ -284,14 +210,14 @@ class TextEngine:
         if any(job.future.cancelled() for job in self._active):
             self._keep([not job.future.cancelled() for job in self._active])
 
-    def _next_group(self) -> list[_Job]:
+    def _next_group(self) -> list[Job]:
         """Take the oldest waiting request and those that can share its pass.
 
         A prompt that begins as another of the pass waits for the next one, and goes on from there.
         """
         with self._changed:
             waiting = [job for job in self._waiting if not job.future.cancelled()]
-            group: list[_Job] = []
+            group: list[Job] = []
             under_way: set[bytes] = set()
             first = widest = stays = 0
             for job in waiting:
@@ -320,11 +246,11 @@ class TextEngine:
         low, high = min(first, count), max(first, count)
         return (high - low < SIMILAR_TOKENS or high < 1.5 * low) and padded <= self.prefill_tokens
 
-    def _count(self, job: _Job) -> int:
+    def _count(self, job: Job) -> int:
         """Return how many tokens of a prompt the next pass takes."""
         return min(job.num_left, self.prefill_tokens)
 
-    def _prefill(self, group: list[_Job]) -> None:
+    def _prefill(self, group: list[Job]) -> None:
         """Pass over prompts, or their next part; who is through gives a first token and goes on as an answer."""
         rows = KeyValues(self.model)
         for job in group:
@@ -349,7 +275,7 @@ class TextEngine:
                 self._answers.add([rows.read(row)])
                 self._active.append(group[row])
 
-    def _score(self, group: Sequence[_Job], counts: Sequence[int], hidden_BSD: torch.Tensor) -> None:
+    def _score(self, group: Sequence[Job], counts: Sequence[int], hidden_BSD: torch.Tensor) -> None:
         """Add the log-probabilities of a pass' tokens to the prompts that want them, all in one go."""
         hidden, targets, wanted = [], list[int](), []
         for row, (job, count) in enumerate(zip(group, counts, strict=True)):
@@ -369,7 +295,7 @@ class TextEngine:
             job.prompt_logprobs += [trimmed(score, top) for score in scores[start:start + number]]
             start += number
 
-    def _keep_blocks(self, job: _Job, count: int, row: int, rows: KeyValues, hidden_SD: torch.Tensor) -> None:
+    def _keep_blocks(self, job: Job, count: int, row: int, rows: KeyValues, hidden_SD: torch.Tensor) -> None:
         """Keep what a pass computed of a prompt, for its next part and for others that begin alike."""
         known, is_through = len(job.blocks), count == job.num_left
         if is_through and not self._prefixes.is_kept:
@@ -392,7 +318,7 @@ class TextEngine:
         if any(done):
             self._keep([not each for each in done])
 
-    def _take(self, jobs: Sequence[_Job], logits_BV: torch.Tensor) -> list[bool]:
+    def _take(self, jobs: Sequence[Job], logits_BV: torch.Tensor) -> list[bool]:
         """Give each request its next logits; return which are complete."""
         likeliest_B = logits_BV.argmax(-1).tolist()
         return [job.take(logits_V, likeliest, self._end_ids)
