@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from sea_ray.report import formats
 from sea_ray.report.dots import Dot, Series, dot_plot
 from sea_ray.report.heatmap import heatmap
 from sea_ray.report.labels import in_order, language_name
-from sea_ray.report.markup import Html, cell, details, element, heading, join, number, number_heading, paragraph, table
-from sea_ray.report.page import masthead, page, write_page
-from sea_ray.report.provenance import code_block
+from sea_ray.report.markup import Html, details, element, heading, join, number, number_heading, paragraph, table
+from sea_ray.report.page import write_page
 from sea_ray.report.scatter import Trial, scatter
 from sea_ray.report.study_data import ArmRow, Estimate, Interference, NeuronStudyData, RateRow
+from sea_ray.report.study_page import study_page
 from sea_ray.report.svg import figure
 
 QUESTION = ("A base model is to learn more of some languages. Is it better to train only the neurons that belong to each of "
@@ -35,17 +34,13 @@ def write_neuron_study(data: NeuronStudyData, file: Path) -> None:
 
 def render(data: NeuronStudyData) -> str:
     """Return the page as text."""
-    sections: tuple[tuple[str, str, Callable[[NeuronStudyData], Html]], ...] = (
-        ("figures", "What each arm did", _figures), ("languages", "Language by language", _languages),
-        ("rates", "How the rates were chosen", _rates), ("interference", "One language at a time", _interference),
-        ("cost", "What an arm costs", _cost), ("limits", "What this does not show", _limits),
-        ("repeat", "How to repeat it", _repeat))
-    return page(
-        f"Study: {data.name}", masthead("Neurons against continued pre-training", data.name, data.made_at),
-        element("dl", element("dt", "Question"), element("dd", QUESTION), element("dt", "Answer"),
-                element("dd", *(paragraph(sentence) for sentence in data.answer)), class_="asked"),
-        element("nav", *(element("a", title, href=f"#{part}") for part, title, _ in sections), aria_label="Contents"),
-        *(element("section", element("h2", title), body(data), id=part) for part, title, body in sections))
+    return study_page(data, "Neurons against continued pre-training", QUESTION, [
+        ("figures", "What each arm did", _figures(data)),
+        ("languages", "Language by language", _languages(data)),
+        ("rates", "How the rates were chosen", _rates(data)),
+        ("interference", "One language at a time", _interference(data)),
+        ("cost", "What an arm costs", _cost(data)),
+        ("limits", "What this does not show", _limits(data))])
 
 
 def _figures(data: NeuronStudyData) -> Html:
@@ -151,26 +146,12 @@ def _cost(data: NeuronStudyData) -> Html:
     rows = [[heading(arm.title), number(formats.short_count(arm.trained_values)), number(formats.size(arm.state_bytes)),
              number(formats.size(arm.sent_bytes)), number(formats.duration(arm.step_s)), number(formats.count(arm.steps))]
             for arm in data.arms]
-    cost = data.cost
     return join([
         table(head, rows, "compact"),
         paragraph("Values of neurons are those of all languages together, states and bytes those of one language's training, "
                   "which is all that is in memory at a time. Seconds are medians over the seeds; other work on the machine is in "
-                  "them.", "note"),
-        paragraph(f"The whole study took {formats.duration(cost.wall_s)}"
-                  f"{f', on {cost.machine}' if cost.machine else ''}; {formats.short_count(cost.tokens_trained)} tokens trained "
-                  f"in {len(data.stages)} stages, {sum(row.reused for row in data.stages)} of them reused.") if cost else None])
+                  "them.", "note")])
 
 
 def _limits(data: NeuronStudyData) -> Html:
     return element("ul", *(element("li", sentence) for sentence in NOT_SHOWN))
-
-
-def _repeat(data: NeuronStudyData) -> Html:
-    versions = " · ".join(f"{name} {version}" for name, version in data.versions.items())
-    rows = [[heading(row.name), cell(row.kind), number(formats.duration(row.seconds)),
-             element("td", element("code", row.fingerprint))] for row in data.stages]
-    return join([code_block(data.command), paragraph(versions, "versions"),
-                 details("The whole configuration", code_block(data.config)),
-                 details(f"All {len(data.stages)} stages", table(["Stage", "kind", number_heading("time"), "fingerprint"], rows,
-                                                                  "compact"))])

@@ -23,6 +23,24 @@ class Estimate:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StudyHead:
+    """What every study's page says of the study itself."""
+
+    name: str
+    made_at: str
+    answer: tuple[str, ...]
+    """Sentences that the figures bear."""
+    command: str
+    """That carries it out."""
+    config: str
+    """Of the experiment, YAML."""
+    versions: Mapping[str, str]
+    """Library -> version."""
+    stages: tuple[StageRow, ...]
+    cost: Cost | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class ArmRow:
     """What an arm did, over all seeds: relative changes of bits per byte, below 0 is better."""
 
@@ -80,13 +98,9 @@ class Interference:
 
 
 @dataclass(frozen=True, kw_only=True)
-class NeuronStudyData:
+class NeuronStudyData(StudyHead):
     """All of the study of neurons."""
 
-    name: str
-    made_at: str
-    answer: tuple[str, ...]
-    """Sentences that the figures bear."""
     reference: str
     max_cost: float
     languages: tuple[str, ...]
@@ -101,11 +115,6 @@ class NeuronStudyData:
     interference: tuple[Interference, ...]
     left_out: Mapping[str, str]
     """Arm that was not run -> why."""
-    command: str
-    config: str
-    versions: Mapping[str, str]
-    stages: tuple[StageRow, ...]
-    cost: Cost | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,15 +150,11 @@ class MeasureRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TuningStudyData:
+class TuningStudyData(StudyHead):
     """All of a study of ways to fine-tune."""
 
-    name: str
-    made_at: str
     title: str
     question: str
-    answer: tuple[str, ...]
-    """Sentences that the figures bear."""
     reference: str
     recommended: str | None
     """Arm; None: nothing is recommended."""
@@ -168,8 +173,3 @@ class TuningStudyData:
     tokens: Mapping[str, int]
     """Arm -> tokens of one training."""
     not_shown: tuple[str, ...]
-    command: str
-    config: str
-    versions: Mapping[str, str]
-    stages: tuple[StageRow, ...]
-    cost: Cost | None

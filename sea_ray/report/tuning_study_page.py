@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from sea_ray.report import formats
 from sea_ray.report.dots import Dot, Series, dot_plot
 from sea_ray.report.labels import in_order, language_name
 from sea_ray.report.markup import Html, cell, details, element, heading, join, number, number_heading, paragraph, table
-from sea_ray.report.page import masthead, page, write_page
-from sea_ray.report.provenance import code_block
+from sea_ray.report.page import write_page
 from sea_ray.report.scatter import Trial, scatter
 from sea_ray.report.study_data import Estimate, MeasureRow, TuningArmRow, TuningStudyData
+from sea_ray.report.study_page import study_page
 from sea_ray.report.svg import figure
 
 NOT_SHOWN = (
@@ -28,16 +27,11 @@ def write_tuning_study(data: TuningStudyData, file: Path) -> None:
 
 def render(data: TuningStudyData) -> str:
     """Return the page as text."""
-    sections: tuple[tuple[str, str, Callable[[TuningStudyData], Html]], ...] = (
-        ("arms", "The arms", _arms), ("figures", "What each arm did", _figures),
-        ("languages", "Language by language", _languages), ("limits", "What this does not show", _limits),
-        ("repeat", "How to repeat it", _repeat))
-    return page(
-        f"Study: {data.name}", masthead(data.title, data.name, data.made_at),
-        element("dl", element("dt", "Question"), element("dd", data.question), element("dt", "Answer"),
-                element("dd", *(paragraph(sentence) for sentence in data.answer)), class_="asked"),
-        element("nav", *(element("a", title, href=f"#{part}") for part, title, _ in sections), aria_label="Contents"),
-        *(element("section", element("h2", title), body(data), id=part) for part, title, body in sections))
+    return study_page(data, data.title, data.question, [
+        ("arms", "The arms", _arms(data)),
+        ("figures", "What each arm did", _figures(data)),
+        ("languages", "Language by language", _languages(data)),
+        ("limits", "What this does not show", _limits(data))])
 
 
 def _arms(data: TuningStudyData) -> Html:
@@ -118,16 +112,3 @@ def _of_measure(data: TuningStudyData, measure: MeasureRow) -> Html:
 
 def _limits(data: TuningStudyData) -> Html:
     return element("ul", *(element("li", sentence) for sentence in (*data.not_shown, *NOT_SHOWN)))
-
-
-def _repeat(data: TuningStudyData) -> Html:
-    versions = " · ".join(f"{name} {version}" for name, version in data.versions.items())
-    rows = [[heading(row.name), cell(row.kind), number(formats.duration(row.seconds)),
-             element("td", element("code", row.fingerprint))] for row in data.stages]
-    cost = paragraph(f"The whole study took {formats.duration(data.cost.wall_s)}"
-                     f"{f', on {data.cost.machine}' if data.cost.machine else ''}; "
-                     f"{formats.short_count(data.cost.tokens_trained)} tokens trained.") if data.cost else None
-    return join([code_block(data.command), paragraph(versions, "versions"), cost,
-                 details("The whole configuration", code_block(data.config)),
-                 details(f"All {len(data.stages)} stages", table(["Stage", "kind", number_heading("time"), "fingerprint"], rows,
-                                                                  "compact"))])
