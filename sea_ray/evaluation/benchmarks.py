@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,9 @@ class BenchmarkConfig:
         for name, place in self.files.items():
             if name not in (known := (*BENCHMARKS, *OWN)):
                 raise ConfigError(f"files.{name}", f"unknown benchmark{nearest(name, known)}")
+            if Path(place).is_absolute():
+                raise ConfigError(f"files.{name}", f"{place!r} is no path below benchmarks.root; set root to a folder above it, "
+                                                   "and name the rest here")
             if name in OWN and _is_hub(place):
                 raise ConfigError(f"files.{name}", "this benchmark is read from files; name its path below benchmarks.root")
 
@@ -48,6 +51,26 @@ class BenchmarkConfig:
     def asked(self, tasks: tuple[str, ...]) -> list[str]:
         """Return the benchmarks that lm-evaluation-harness asks and that are like some tasks."""
         return [name for name in self.files if name in BENCHMARKS and BENCHMARKS[name].part in tasks]
+
+
+def check_chat_route(names: Sequence[str], prompting: str) -> None:
+    """Refuse what a chat route can't be asked.
+
+    Args:
+        names: keys of BENCHMARKS or OWN.
+        prompting: as in EvaluationConfig.
+
+    Raises:
+        ConfigError: options or texts would be scored, or the prompting is not "chat".
+    """
+    scored = [name for name in names if name in BENCHMARKS and not BENCHMARKS[name].is_written]
+    if scored:
+        written = ", ".join(name for name in (*BENCHMARKS, *OWN) if name not in BENCHMARKS or BENCHMARKS[name].is_written)
+        raise ConfigError("tasks", f"{', '.join(scored)}: scored by log-probabilities of options or texts, which a chat route "
+                                   f"does not give; ask route=completions, or of a chat route only {written}")
+    if prompting != "chat":
+        raise ConfigError("prompting", f"{prompting!r}: a chat route puts every question into the chat format; ask "
+                                       "route=completions, or set prompting=chat")
 
 
 def input_digests(benchmarks: BenchmarkConfig) -> dict[str, str]:

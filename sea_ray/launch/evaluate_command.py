@@ -19,13 +19,13 @@ from sea_ray.config import BaseModelConfig
 from sea_ray.decoding import decode
 from sea_ray.errors import ConfigError, nearest
 from sea_ray.evaluation.benchmark_sources import BENCHMARKS, HUB
-from sea_ray.evaluation.benchmarks import OWN, BenchmarkConfig, input_digests, own_items, task_digests
+from sea_ray.evaluation.benchmarks import OWN, BenchmarkConfig, check_chat_route, input_digests, own_items, task_digests
 from sea_ray.evaluation.config import TASKS, EvaluationConfig
 from sea_ray.languages import LANGUAGES
 from sea_ray.launch.console import ConsoleTracker
 from sea_ray.plan import checkpoint_digests
 
-_PROBE = "The rivers of the north were wide, ความรู้ 1.234,5"
+_PROBE, _PROBE_TOKENS = "The rivers of the north were wide, ความรู้ 1.234,5", 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,10 +36,12 @@ class EvaluateConfig:
     """Folder or Hub id (owner/name, owner/name@REVISION) of a checkpoint that is loaded here."""
     endpoint: str | None = None
     """Root of an OpenAI-compatible API instead, such as http://127.0.0.1:8000/v1; its key is in SEA_RAY_API_KEY."""
+    route: Literal["completions", "chat"] = "completions"
+    """Of an endpoint: /completions with token ids, which scores and writes, or /chat/completions, which only writes."""
     served_model: str = "sea-ray"
     """Name of the model behind the endpoint."""
     tokenizer: str | None = None
-    """Folder of the served checkpoint, or of its tokenizer."""
+    """Folder of the served checkpoint, or of its tokenizer; the chat route needs none."""
     max_tokens: int | None = None
     """Context length behind the endpoint; null reads it in config.json beside the tokenizer."""
     tasks: tuple[str, ...]
@@ -70,14 +72,19 @@ class EvaluateConfig:
     def __post_init__(self) -> None:
         if (self.model is None) == (self.endpoint is None):
             raise ConfigError("model", "name either a checkpoint, model=FOLDER_OR_ID, or an endpoint, endpoint=URL")
-        if self.endpoint is not None and self.tokenizer is None:
-            raise ConfigError("tokenizer", "an endpoint is asked with token ids: name the folder of the checkpoint's tokenizer")
+        if self.route == "chat" and self.endpoint is None:
+            raise ConfigError("route", "a chat route is an endpoint's; name it with endpoint=URL")
+        if self.endpoint is not None and self.route == "completions" and self.tokenizer is None:
+            raise ConfigError("tokenizer", "an endpoint is asked with token ids: name the folder of the checkpoint's tokenizer, "
+                                           "or set route=chat, which needs none and scores nothing")
         known = {**BENCHMARKS, **OWN}
         for name in self.tasks:
             if name not in known:
                 raise ConfigError("tasks", f"unknown benchmark {name!r}{nearest(name, known)}")
         if not self.tasks:
             raise ConfigError("tasks", f"name some of {', '.join(known)}")
+        if self.route == "chat":
+            check_chat_route(self.tasks, self.prompting)
 
     @property
     def benchmarks(self) -> BenchmarkConfig:
@@ -161,9 +168,9 @@ def _models(config: EvaluateConfig) -> tuple[str, str, Callable[[], Any], Callab
     """Return a model's name, a digest of what it is, and what makes it ready for own questions and for the harness."""
     import torch
 
-    from sea_ray.evaluation.harness_models import in_process, through_endpoint
+    from sea_ray.evaluation.harness_models import in_process, through_chat, through_endpoint
     from sea_ray.evaluation.local import LocalGenerator
-    from sea_ray.evaluation.remote import HttpGenerator
+    from sea_ray.evaluation.remote import ChatGenerator, HttpGenerator
     from sea_ray.training.checkpoint import Checkpoint
 
     if config.endpoint is None:
@@ -174,13 +181,18 @@ def _models(config: EvaluateConfig) -> tuple[str, str, Callable[[], Any], Callab
         model = checkpoint.load_for(torch.device(device))
         identity = fingerprint(checkpoint_digests(BaseModelConfig(checkpoint=str(checkpoint.folder))))
         return config.model, identity, lambda: LocalGenerator(model, tokenizer), lambda: in_process(model, tokenizer)
+    place = config.endpoint, os.environ.get("SEA_RAY_API_KEY", ""), config.served_model
+    name = f"{config.served_model} at {config.endpoint}"
+    # What it says of a text tells a checkpoint from the next one that is served under its name.
+    if config.route == "chat":
+        chat = ChatGenerator(*place)
+        answer = chat.chat([[{"role": "user", "content": _PROBE}]], _PROBE_TOKENS)
+        return name, fingerprint([config.endpoint, config.served_model, answer]), lambda: chat, lambda: through_chat(*place)
     assert config.tokenizer is not None
     served = Checkpoint(Path(config.tokenizer).expanduser())
     tokenizer = served.load_tokenizer()
-    place = config.endpoint, os.environ.get("SEA_RAY_API_KEY", ""), config.served_model
     max_tokens = config.max_tokens or served.max_tokens
     own = HttpGenerator(*place, tokenizer, max_tokens=max_tokens)
-    # What it says of a text tells a checkpoint from the next one that is served under its name.
     said = [round(nats, 2) for nats in own.rolling_loglikelihoods([_PROBE])]
-    return (f"{config.served_model} at {config.endpoint}", fingerprint([config.endpoint, config.served_model, said]), lambda: own,
+    return (name, fingerprint([config.endpoint, config.served_model, said]), lambda: own,
             lambda: through_endpoint(*place, served.folder, tokenizer, max_tokens))
