@@ -113,16 +113,40 @@ def task_digests(benchmarks: BenchmarkConfig) -> dict[str, str]:
     return {f"tasks/{name}": digest_file(task_folder() / f"{name}.yaml") for name in benchmarks.files if name in BENCHMARKS}
 
 
-def held_out_texts(benchmarks: BenchmarkConfig, languages: tuple[str, ...]) -> list[str]:
-    """Return what must not be trained on of all benchmarks: passages, questions with and without options, requests, turns.
+@dataclass(frozen=True, kw_only=True)
+class HeldOutText:
+    """A text that must not be trained on, and the item that it is of."""
+
+    benchmark: str
+    language: str
+    item: int
+    """Place of the item among its benchmark's in the language, from 0, as in details.jsonl where all are asked."""
+    text: str
+
+
+def held_out(benchmarks: BenchmarkConfig, languages: tuple[str, ...]) -> Iterator[HeldOutText]:
+    """Yield what must not be trained on of all benchmarks: passages, questions with and without options, requests, turns.
 
     Raises:
         DataError: a wrong row, with file and line.
     """
-    texts = [text for name in benchmarks.files if name in BENCHMARKS for code in languages
-             for asked in published(name, code, benchmarks.place(name))["test"] for text in asked.passages]
-    own = (item for name in benchmarks.files if name in OWN for code in languages for item in _read_own(benchmarks, name, code))
-    return texts + [text for item in own for text in (item.turns if isinstance(item, DialogueItem) else (item.prompt,))]
+    for name in sorted(benchmarks.files, key=OWN.__contains__):
+        for code in languages:
+            for number, texts in enumerate(_item_texts(benchmarks, name, code)):
+                yield from (HeldOutText(benchmark=name, language=code, item=number, text=text) for text in texts)
+
+
+def held_out_texts(benchmarks: BenchmarkConfig, languages: tuple[str, ...]) -> list[str]:
+    """Return the texts of `held_out`."""
+    return [one.text for one in held_out(benchmarks, languages)]
+
+
+def _item_texts(benchmarks: BenchmarkConfig, name: str, code: str) -> Iterator[tuple[str, ...]]:
+    if name in BENCHMARKS:
+        yield from (asked.passages for asked in published(name, code, benchmarks.place(name))["test"])
+    else:
+        for item in _read_own(benchmarks, name, code):
+            yield item.turns if isinstance(item, DialogueItem) else (item.prompt,)
 
 
 def own_items(benchmarks: BenchmarkConfig, config: EvaluationConfig) -> Suite:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ import yaml
 from rich.console import Console
 from rich.text import Text
 
-from sea_ray.artifacts import fingerprint
+from sea_ray.artifacts import fingerprint, read_json, write_json
 from sea_ray.config import BaseModelConfig
 from sea_ray.decoding import decode
 from sea_ray.errors import ConfigError, nearest
@@ -24,8 +25,11 @@ from sea_ray.evaluation.config import TASKS, EvaluationConfig
 from sea_ray.languages import LANGUAGES
 from sea_ray.launch.console import ConsoleTracker
 from sea_ray.plan import checkpoint_digests
+from sea_ray.tracking import Tracker
 
 _PROBE, _PROBE_TOKENS = "The rivers of the north were wide, ความรู้ 1.234,5", 32
+_NAMED = 5
+"""Rows of training data that are named on the terminal."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +142,7 @@ def evaluate(overrides: Sequence[str], console: Console) -> int:
     name, identity, generator, engine = _models(config)
     folder = Path(config.out or f"evaluations/{re.sub('[^A-Za-z0-9.-]+', '_', name).strip('_')}")
     tracker = _Figures(Console(stderr=True, highlight=False, soft_wrap=True))
+    overlap = _overlap(config, digests, folder, tracker)
     report = EvalReport(model=name, figures=(), settings=how_asked(config.evaluation, identity))
     items = own_items(benchmarks, config.evaluation)
     if items != Suite():
@@ -147,7 +152,7 @@ def evaluate(overrides: Sequence[str], console: Console) -> int:
     if benchmarks.asked(config.evaluation.tasks):
         kept = engine().cached(folder / f"answers-{identity}.db")
         report = with_benchmarks(report, evaluate_benchmarks(kept, benchmarks, config.evaluation, tracker))
-    report = replace(report, settings={**report.settings, "files": digests | task_digests(benchmarks)})
+    report = replace(report, settings={**report.settings, "files": digests | task_digests(benchmarks), "overlap": overlap})
     report.save(folder)
     print(written(tables([report], published_rows()), config.format))
     tracker.note(f"written to {folder}")
@@ -162,6 +167,29 @@ def _settings(overrides: Sequence[str]) -> dict[str, Any]:
             raise ConfigError("", f"{text!r} is not key=value; write for example tasks=[m3exam,mgsm]")
         settings[key] = yaml.safe_load(value)
     return settings
+
+
+def _overlap(config: EvaluateConfig, digests: Mapping[str, str], folder: Path, tracker: Tracker) -> dict[str, Any]:
+    """Say which items the model was trained on, write them into overlap.json, and return their number by benchmark and language,
+    with what is not known."""
+    from sea_ray.stages.overlap import Overlap, TrainingData, find_overlaps
+
+    training = TrainingData(Path(config.model or config.tokenizer or ".").expanduser())
+    file, key = folder / "overlap.json", fingerprint([digests, config.languages, training.fingerprints])
+    kept = read_json(file) if file.exists() else {}
+    if kept.get("key") == key:
+        found = [Overlap(**one) for one in kept["found"]]
+    else:
+        found = find_overlaps(training, config.benchmarks, config.languages) if training.fingerprints else []
+        write_json(file, {"key": key, "found": found})
+    for one in found[:_NAMED]:
+        tracker.note(f"trained on the test: {one}")
+    if len(found) > _NAMED:
+        tracker.note(f"and {len(found) - _NAMED:,} more rows; all of them are in {file}")
+    for what in training.unknown:
+        tracker.note(f"not looked into for items of the test: {what}")
+    counted = Counter(f"{task}/{code}" for task, code, _ in {(one.benchmark, one.language, one.item) for one in found})
+    return {"items": dict(sorted(counted.items())), "unknown": training.unknown}
 
 
 def _models(config: EvaluateConfig) -> tuple[str, str, Callable[[], Any], Callable[[], Any]]:
