@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 from rich.console import Console
@@ -26,6 +27,10 @@ from sea_ray.languages import LANGUAGES
 from sea_ray.launch.console import ConsoleTracker
 from sea_ray.plan import checkpoint_digests
 from sea_ray.tracking import Tracker
+
+if TYPE_CHECKING:
+    from sea_ray.evaluation.figures import EvalReport
+    from sea_ray.stages.overlap import Overlap
 
 _PROBE, _PROBE_TOKENS = "The rivers of the north were wide, ความรู้ 1.234,5", 32
 _NAMED = 5
@@ -69,7 +74,7 @@ class EvaluateConfig:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the checkpoint is loaded; auto takes an accelerator if there is one."""
     out: str | None = None
-    """Folder of report.json, details.jsonl and the kept answers; null is evaluations/ and the model's name."""
+    """Folder of report.json, report.html, details.jsonl and the kept answers; null is evaluations/ and the model's name."""
     format: Literal["text", "markdown", "latex", "json"] = "text"
     """How the table is printed."""
 
@@ -142,7 +147,7 @@ def evaluate(overrides: Sequence[str], console: Console) -> int:
     name, identity, generator, engine = _models(config)
     folder = Path(config.out or f"evaluations/{re.sub('[^A-Za-z0-9.-]+', '_', name).strip('_')}")
     tracker = _Figures(Console(stderr=True, highlight=False, soft_wrap=True))
-    overlap = _overlap(config, digests, folder, tracker)
+    overlaps, unknown = _overlaps(config, digests, folder, tracker)
     report = EvalReport(model=name, figures=(), settings=how_asked(config.evaluation, identity))
     items = own_items(benchmarks, config.evaluation)
     if items != Suite():
@@ -152,8 +157,11 @@ def evaluate(overrides: Sequence[str], console: Console) -> int:
     if benchmarks.asked(config.evaluation.tasks):
         kept = engine().cached(folder / f"answers-{identity}.db")
         report = with_benchmarks(report, evaluate_benchmarks(kept, benchmarks, config.evaluation, tracker))
-    report = replace(report, settings={**report.settings, "files": digests | task_digests(benchmarks), "overlap": overlap})
+    counted = Counter(f"{task}/{code}" for task, code, _ in {(one.benchmark, one.language, one.item) for one in overlaps})
+    report = replace(report, settings={**report.settings, "files": digests | task_digests(benchmarks),
+                                       "overlap": {"items": dict(sorted(counted.items())), "unknown": unknown}})
     report.save(folder)
+    _write_page(report, overlaps, overrides, folder / "report.html")
     print(written(tables([report], published_rows()), config.format))
     tracker.note(f"written to {folder}")
     return 0
@@ -169,9 +177,9 @@ def _settings(overrides: Sequence[str]) -> dict[str, Any]:
     return settings
 
 
-def _overlap(config: EvaluateConfig, digests: Mapping[str, str], folder: Path, tracker: Tracker) -> dict[str, Any]:
-    """Say which items the model was trained on, write them into overlap.json, and return their number by benchmark and language,
-    with what is not known."""
+def _overlaps(config: EvaluateConfig, digests: Mapping[str, str], folder: Path, tracker: Tracker
+              ) -> tuple[list[Overlap], list[str]]:
+    """Say where items stand in what the model was trained on, write it into overlap.json, and return it and what is not known."""
     from sea_ray.stages.overlap import Overlap, TrainingData, find_overlaps
 
     training = TrainingData(Path(config.model or config.tokenizer or ".").expanduser())
@@ -188,8 +196,17 @@ def _overlap(config: EvaluateConfig, digests: Mapping[str, str], folder: Path, t
         tracker.note(f"and {len(found) - _NAMED:,} more rows; all of them are in {file}")
     for what in training.unknown:
         tracker.note(f"not looked into for items of the test: {what}")
-    counted = Counter(f"{task}/{code}" for task, code, _ in {(one.benchmark, one.language, one.item) for one in found})
-    return {"items": dict(sorted(counted.items())), "unknown": training.unknown}
+    return found, training.unknown
+
+
+def _write_page(report: EvalReport, overlaps: Sequence[Overlap], overrides: Sequence[str], file: Path) -> None:
+    from sea_ray.report.evaluation_page import evaluation_page
+    from sea_ray.report.page import write_page
+    from sea_ray.run_report import evaluation_data
+
+    data = evaluation_data(report, shlex.join(["sea-ray", "evaluate", *overrides]))
+    rows = [(f"{one.benchmark}/{one.language} item {one.item}", one.file, one.row) for one in overlaps]
+    write_page(evaluation_page(data, rows, report.settings["overlap"]["unknown"]), file)
 
 
 def _models(config: EvaluateConfig) -> tuple[str, str, Callable[[], Any], Callable[[], Any]]:

@@ -50,6 +50,9 @@ def test_a_checkpoint_is_asked_and_its_figures_are_printed_and_written(folder, r
     assert report.settings["harness"]["lm_eval"]
     assert len(report.settings["checkpoint"]) == 16
     assert "tasks/xcopa" in report.settings["files"]
+    page = (tmp_path / "found" / "report.html").read_text(encoding="utf-8")
+    assert "Qwen2-7B-Instruct<small>published</small>" in page
+    assert f"sea-ray evaluate model={folder}" in page
 
 
 def test_dialogues_and_refusals_are_asked_beside_the_harness(folder, root, capsys, tmp_path):
@@ -131,6 +134,7 @@ def test_items_that_a_checkpoint_was_trained_on_are_named_with_the_rows(folder, 
     assert "and 2 more rows; all of them are in found/overlap.json" in printed.err
     assert "of mgsm/en 1 item is in its training data" in printed.out
     assert EvalReport.load(tmp_path / "found").settings["overlap"] == {"items": {"mgsm/en": 1}, "unknown": []}
+    assert (tmp_path / "found" / "report.html").read_text(encoding="utf-8").count("mgsm/en item 1") == 7
     assert [one["row"] for one in read_json(tmp_path / "found" / "overlap.json")["found"]] == list(range(4, 11))
     shutil.rmtree(store / "corpus" / "c0" / "documents")  # the second time nothing is looked for
     assert evaluate(asked, Console(file=io.StringIO())) == 0
