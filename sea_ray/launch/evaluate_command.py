@@ -21,7 +21,16 @@ from sea_ray.config import BaseModelConfig
 from sea_ray.decoding import decode
 from sea_ray.errors import ConfigError, nearest
 from sea_ray.evaluation.benchmark_sources import BENCHMARKS, HUB
-from sea_ray.evaluation.benchmarks import OWN, BenchmarkConfig, check_chat_route, input_digests, own_items, task_digests
+from sea_ray.evaluation.benchmarks import (
+    OWN,
+    BenchmarkConfig,
+    HeldOutText,
+    check_chat_route,
+    input_digests,
+    own_items,
+    task_digests,
+)
+from sea_ray.evaluation.benchmarks import held_out as texts_held_out
 from sea_ray.evaluation.config import TASKS, EvaluationConfig
 from sea_ray.languages import LANGUAGES
 from sea_ray.launch.console import ConsoleTracker
@@ -132,6 +141,7 @@ def evaluate(overrides: Sequence[str], console: Console) -> int:
     config = decode(EvaluateConfig, _settings(overrides))
     benchmarks = config.benchmarks
     digests = input_digests(benchmarks)
+    held_out = list(texts_held_out(benchmarks, config.languages))  # a wrong row is refused before anything is loaded or asked
 
     from sea_ray.corpus.identification import is_written_in
     from sea_ray.evaluation.figures import EvalReport
@@ -147,7 +157,7 @@ def evaluate(overrides: Sequence[str], console: Console) -> int:
     name, identity, generator, engine = _models(config)
     folder = Path(config.out or f"evaluations/{re.sub('[^A-Za-z0-9.-]+', '_', name).strip('_')}")
     tracker = _Figures(Console(stderr=True, highlight=False, soft_wrap=True))
-    overlaps, unknown = _overlaps(config, digests, folder, tracker)
+    overlaps, unknown = _overlaps(config, held_out, digests, folder, tracker)
     report = EvalReport(model=name, figures=(), settings=how_asked(config.evaluation, identity))
     items = own_items(benchmarks, config.evaluation)
     if items != Suite():
@@ -177,7 +187,7 @@ def _settings(overrides: Sequence[str]) -> dict[str, Any]:
     return settings
 
 
-def _overlaps(config: EvaluateConfig, digests: Mapping[str, str], folder: Path, tracker: Tracker
+def _overlaps(config: EvaluateConfig, held_out: Sequence[HeldOutText], digests: Mapping[str, str], folder: Path, tracker: Tracker
               ) -> tuple[list[Overlap], list[str]]:
     """Say where items stand in what the model was trained on, write it into overlap.json, and return it and what is not known."""
     from sea_ray.stages.overlap import Overlap, TrainingData, find_overlaps
@@ -188,7 +198,7 @@ def _overlaps(config: EvaluateConfig, digests: Mapping[str, str], folder: Path, 
     if kept.get("key") == key:
         found = [Overlap(**one) for one in kept["found"]]
     else:
-        found = find_overlaps(training, config.benchmarks, config.languages) if training.fingerprints else []
+        found = find_overlaps(training, held_out) if training.fingerprints else []
         write_json(file, {"key": key, "found": found})
     for one in found[:_NAMED]:
         tracker.note(f"trained on the test: {one}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 from sea_ray.artifacts import RECORD, read_json
 from sea_ray.corpus.documents import Documents
 from sea_ray.corpus.tokenized import TokenizedCorpus
-from sea_ray.evaluation.benchmarks import BenchmarkConfig, held_out
+from sea_ray.evaluation.benchmarks import HeldOutText
 from sea_ray.evaluation.contamination import Contamination
 from sea_ray.training.sequences import SequenceSet
 
@@ -92,19 +92,15 @@ class TrainingData:
         return {fingerprint: record for fingerprint, record in self._records.items() if record["kind"] == kind}
 
 
-def find_overlaps(training: TrainingData, benchmarks: BenchmarkConfig, languages: tuple[str, ...]) -> list[Overlap]:
+def find_overlaps(training: TrainingData, held_out: Iterable[HeldOutText]) -> list[Overlap]:
     """Return where items of benchmarks stand in training data: for each row every item that it repeats.
 
     Args:
-        training: of the model that is evaluated.
-        benchmarks: all test items of these are looked for, asked or not.
-        languages: of the items; the training data are read in all of theirs.
-
-    Raises:
-        DataError: a wrong row of a benchmark, with file and line.
+        training: of the model that is evaluated; read in all its languages.
+        held_out: texts of the items.
     """
-    owners: dict[str, list[Any]] = {}
-    for one in held_out(benchmarks, languages):
+    owners: dict[str, list[HeldOutText]] = {}
+    for one in held_out:
         owners.setdefault(one.text, []).append(one)
     items = Contamination(owners)
     found: dict[tuple[str, int, str, str, int], Overlap] = {}

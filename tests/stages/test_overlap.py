@@ -9,7 +9,7 @@ from sea_ray.corpus.config import TokenizerConfig
 from sea_ray.corpus.documents import DocumentWriter
 from sea_ray.corpus.tokenized import tokenize_documents
 from sea_ray.corpus.tokenizer import train_tokenizer
-from sea_ray.evaluation.benchmarks import BenchmarkConfig
+from sea_ray.evaluation.benchmarks import BenchmarkConfig, held_out
 from sea_ray.sft.conversation import conversation
 from sea_ray.sft.packing import pack_sources
 from sea_ray.stages.overlap import TrainingData, find_overlaps
@@ -68,7 +68,7 @@ def places(found):
 
 
 def overlaps(folder, benchmarks, codes=CODES):
-    return find_overlaps(TrainingData(folder), benchmarks, codes)
+    return find_overlaps(TrainingData(folder), held_out(benchmarks, codes))
 
 
 def test_every_item_in_a_row_is_named_with_file_and_row(store, benchmarks):
