@@ -192,7 +192,7 @@ def _overlaps(config: EvaluateConfig, held_out: Sequence[HeldOutText], digests: 
     """Say where items stand in what the model was trained on, write it into overlap.json, and return it and what is not known."""
     from sea_ray.stages.overlap import Overlap, TrainingData, find_overlaps
 
-    training = TrainingData(Path(config.model or config.tokenizer or ".").expanduser())
+    training = TrainingData(config.model or config.tokenizer or str(config.endpoint))
     file, key = folder / "overlap.json", fingerprint([digests, config.languages, training.fingerprints])
     kept = read_json(file) if file.exists() else {}
     if kept.get("key") == key:

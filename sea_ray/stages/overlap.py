@@ -39,16 +39,17 @@ class Overlap:
 class TrainingData:
     """What a checkpoint of a store was trained on, as far as records say."""
 
-    def __init__(self, folder: Path) -> None:
-        """Args: folder: of the checkpoint; one that no run made has no record, and nothing is known of it."""
+    def __init__(self, place: str) -> None:
+        """Args: place: folder of the checkpoint; of one that no run made, or that lies elsewhere, nothing is known."""
         self.unknown: list[str] = []
         """In words: what it was trained on that can't be looked into here."""
-        self._artifacts = folder.resolve().parents[1]
+        folder = Path(place).expanduser().resolve()
+        self._artifacts = folder.parent.parent
         self._records: dict[str, dict[str, Any]] = {}
         if (folder / RECORD).exists():
             self._follow(read_json(folder / RECORD))
         else:
-            self.unknown.append(f"all, since {folder} has no record of how it was made")
+            self.unknown.append(f"all, since {place} has no record of how it was made")
 
     def _follow(self, record: dict[str, Any]) -> None:
         self._records[record["fingerprint"]] = record
@@ -66,7 +67,7 @@ class TrainingData:
     @property
     def fingerprints(self) -> list[str]:
         """What was looked into, for the identity of what is found."""
-        return sorted(fingerprint for kind in ("corpus", "conversations") for fingerprint in self._of(kind))
+        return sorted(fingerprint for kind in ("corpus", "conversations", "sft") for fingerprint in self._of(kind))
 
     def texts(self) -> Iterator[tuple[str, int, str]]:
         """Yield file, row and text of all documents and conversations."""

@@ -68,7 +68,7 @@ def places(found):
 
 
 def overlaps(folder, benchmarks, codes=CODES):
-    return find_overlaps(TrainingData(folder), held_out(benchmarks, codes))
+    return find_overlaps(TrainingData(str(folder)), held_out(benchmarks, codes))
 
 
 def test_every_item_in_a_row_is_named_with_file_and_row(store, benchmarks):
@@ -88,6 +88,7 @@ def test_conversations_count_for_the_stages_that_a_checkpoint_went_through(store
     packed = SequenceSet.load(store / new.file)
     assert new.row in (1, 2)
     assert packed.segment_ids_ST.max() == 2
+    assert len({tuple(TrainingData(str(store / one)).fingerprints) for one in ("base/b0", "sft/s1", "sft/s2")}) == 3
 
 
 def test_items_with_the_same_passage_are_all_named(store, tmp_path):
@@ -100,10 +101,11 @@ def test_items_with_the_same_passage_are_all_named(store, tmp_path):
 
 
 def test_what_is_not_known_is_said(store, tmp_path):
-    assert TrainingData(store / "sft/s2").unknown == []
-    assert TrainingData(tmp_path).unknown == [f"all, since {tmp_path} has no record of how it was made"]
+    assert TrainingData(str(store / "sft/s2")).unknown == []
+    assert TrainingData(str(tmp_path)).unknown == [f"all, since {tmp_path} has no record of how it was made"]
+    assert TrainingData("http://host/v1").unknown == ["all, since http://host/v1 has no record of how it was made"]
     artifact(tmp_path, "base", "b1", {"corpus": "gone"}, inputs={"checkpoint/config.json": "0"})
-    training = TrainingData(tmp_path / "artifacts/base/b1")
+    training = TrainingData(str(tmp_path / "artifacts/base/b1"))
     assert training.unknown == ["what the base checkpoint was trained on before",
                                 f"corpus gone, which is not in {tmp_path / 'artifacts'}"]
     assert training.fingerprints == []
