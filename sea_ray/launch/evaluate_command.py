@@ -22,7 +22,7 @@ from sea_ray.evaluation.benchmark_sources import BENCHMARKS, HUB
 from sea_ray.evaluation.benchmarks import OWN, BenchmarkConfig, input_digests, own_items, task_digests
 from sea_ray.evaluation.config import TASKS, EvaluationConfig
 from sea_ray.languages import LANGUAGES
-from sea_ray.launch.console import ConsoleTracker
+from sea_ray.launch.console import ConsoleTracker, print_json
 from sea_ray.plan import checkpoint_digests
 
 _PROBE = "The rivers of the north were wide, ความรู้ 1.234,5"
@@ -103,12 +103,13 @@ class _Figures(ConsoleTracker):
             self.console.print(Text(f"    {name} {value:.4f}", style="dim"))
 
 
-def evaluate(overrides: Sequence[str], console: Console) -> int:
+def evaluate(overrides: Sequence[str], console: Console, *, as_json: bool = False) -> int:
     """Ask a model the benchmarks, print and write what came of it, and return the exit code.
 
     Args:
         overrides: settings of EvaluateConfig as key=value.
         console: where a person looks.
+        as_json: print the report for machines in place of the table.
 
     Raises:
         SeaRayError: what was refused.
@@ -142,7 +143,10 @@ def evaluate(overrides: Sequence[str], console: Console) -> int:
         report = with_benchmarks(report, evaluate_benchmarks(kept, benchmarks, config.evaluation, tracker))
     report = replace(report, settings={**report.settings, "files": digests | task_digests(benchmarks)})
     report.save(folder)
-    print(written(tables([report], published_rows()), config.format))
+    if as_json:
+        print_json({"model": report.model, "folder": str(folder), "settings": report.settings, "figures": report.figures})
+    else:
+        print(written(tables([report], published_rows()), config.format))
     tracker.note(f"written to {folder}")
     return 0
 
