@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """The `sea-ray` command."""
 
 from __future__ import annotations
@@ -5,6 +6,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -129,7 +131,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: without the program's name; None takes the process's.
     """
-    parsed = make_parser().parse_args(arguments)
+    parser = make_parser()
+    if "_ARGCOMPLETE" in os.environ:
+        import argcomplete
+
+        argcomplete.autocomplete(parser)  # answers the shell and ends the process
+    parsed = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # `ray job stop` ends a job like Ctrl-C ends a terminal's
     with for_machines() if getattr(parsed, "as_json", False) else contextlib.nullcontext():
         return _carry_out(parsed)
@@ -151,6 +158,13 @@ def _carry_out(parsed: argparse.Namespace) -> int:
         return 130
 
 
+def _complete(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> list[str]:
+    """Return what completes a word, for argcomplete."""
+    from sea_ray.launch.completion import complete
+
+    return complete(parsed_args.command, prefix, parsed_args.overrides or [])
+
+
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands, each with its own examples."""
     codes = "exit codes: " + "; ".join(f"{code} {text}" for code, text in EXIT_CODES.items())
@@ -162,7 +176,8 @@ def make_parser() -> argparse.ArgumentParser:
         own = [line for line in EXAMPLES.splitlines() if line.startswith(f"  sea-ray {name} ")]
         command = commands.add_parser(name, help=text, description=text, epilog="\n".join(["examples:", *own, "", codes]), **form)
         metavar, what = ARGUMENTS.get(name, ("KEY=VALUE", "Hydra overrides"))
-        command.add_argument("overrides", nargs="*", metavar=metavar, help=what)
+        overrides: Any = command.add_argument("overrides", nargs="*", metavar=metavar, help=what)
+        overrides.completer = _complete
         for flag, settings in OPTIONS.get(name, {}).items():
             command.add_argument(flag, **settings)
     return parser

@@ -24,10 +24,10 @@ def packs(arguments: Sequence[str], console: Console, *, as_json: bool = False) 
         SeaRayError: they are no longer in the store.
     """
     store, name, _ = named_run(arguments)
-    found, base = packs_of(store, name)
-    rows = pack_rows(found)
+    found = packs_of(store, name)
+    rows = pack_rows(found.packs)
     show_rows([{column: value for column, value in row.items() if column != "folder"} for row in rows], console)
-    console.print(f"base        {base.folder}\npacks       {found.folder / 'packs'}")
+    console.print(f"base        {found.base.folder}\npacks       {found.packs.folder / 'packs'}")
     console.print("gain        share by which the pack alone lowers the bits per byte of validation text; one seed, no interval")
     first = rows[0]["language"]
     run = " ".join(arguments)
@@ -36,5 +36,5 @@ def packs(arguments: Sequence[str], console: Console, *, as_json: bool = False) 
                   f'apply       LanguagePack.load(Path("{rows[0]["folder"]}")).apply(model)   (sea_ray.neurons.pack)',
                   markup=False)
     if as_json:
-        print_json({"run": name, "base": str(base.folder), "packs": rows})
+        print_json({"run": name, "base": str(found.base.folder), "packs": rows})
     return 0

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sea_ray.artifacts import Artifact, Store
+from sea_ray.artifacts import Store
 from sea_ray.config import ExperimentConfig
 from sea_ray.decoding import decode
 from sea_ray.errors import ConfigError, nearest
@@ -15,6 +15,7 @@ from sea_ray.launch.foresight import Foreseen, Foresight
 from sea_ray.launch.offers import stored
 from sea_ray.launch.run import ASKED, load_run, read_run_file
 from sea_ray.launch.serve_command import split_overrides
+from sea_ray.model_card import RunPacks
 from sea_ray.objective import Choice
 from sea_ray.pipeline import Experiment, Taught, run_part
 from sea_ray.studies.carry_out import carry_out
@@ -109,23 +110,25 @@ def read_progress(store: Store, asked: Mapping[str, Any]) -> Progress:
                 for name, trials in foresight.trials.items()})
 
 
-def packs_of(store: Store, name: str) -> tuple[Artifact, Artifact]:
-    """Return the packs of a run and their base, as soon as they are trained.
+def packs_of(store: Store, name: str) -> RunPacks:
+    """Return the packs of a run, as soon as they are trained.
 
     Raises:
         ConfigError: no such run, or its sweep over neurons has not finished.
         SeaRayError: they are no longer in the store.
     """
     if has_finished(store, name):
-        roles = load_run(store, name)["experiment"]
+        record = load_run(store, name)
+        roles = record["experiment"]
         packs = _choice(store, roles["thresholds"]).winner.artifact
         assert packs is not None
-        return packs, stored(store, roles["base"])
-    config = replace(decode(ExperimentConfig, load_asked(store, name)["config"]), until="neurons")
+        return RunPacks(asked=record, packs=packs, base=stored(store, roles["base"]), corpus=stored(store, roles["corpus"]))
+    asked = load_asked(store, name)
+    config = replace(decode(ExperimentConfig, asked["config"]), until="neurons")
     taught = run_part(config, Foresight(store))
     assert isinstance(taught, Taught)
     packs = taught.thresholds.winner.artifact
     if packs is None or isinstance(packs, Foreseen):
         raise ConfigError("run", f"the packs of {name!r} are not trained yet: sea-ray train with the settings of that run goes "
                                  "on with it")
-    return packs, taught.base
+    return RunPacks(asked=asked, packs=packs, base=taught.base, corpus=taught.corpus)

@@ -108,7 +108,7 @@ def _run(config: ExperimentConfig, overrides: Sequence[str], console: Console, n
         # A run that computed nothing keeps the cost of the one that did.
         record |= {key: read_json(folder / RUN)[key] for key in ("seconds", "peak_memory_bytes")}
     if isinstance(result, Experiment):
-        report = _conclude(result, record, store, config, tracker, console, notice)
+        report = _conclude(result, record, store, tracker, console, notice)
     else:
         assert not isinstance(result, Detected)
         report = _conclude_study(result, record, store, console)
@@ -121,13 +121,12 @@ def _run(config: ExperimentConfig, overrides: Sequence[str], console: Console, n
     return told
 
 
-def _conclude(experiment: Experiment, record: dict, store: Store, config: ExperimentConfig, tracker: Tracker, console: Console,
-              notice: Notice) -> Path:
+def _conclude(experiment: Experiment, record: dict, store: Store, tracker: Tracker, console: Console, notice: Notice) -> Path:
     """Write and tell what came of the whole method; return its page."""
-    folder = store.run_folder(config.name)
+    folder = store.run_folder(record["name"])
     write_json(folder / RUN, record | {"experiment": describe(experiment)})
     report = write_run_report(store, experiment, record)
-    card = write_model_card(store, experiment, config)
+    card = write_model_card(store, experiment, record)
     found = write_tables(experiment, folder, tracker)
     for file in (folder / RUN, report, card, *found):
         store.publish(file)
@@ -257,13 +256,12 @@ def write_tables(experiment: Experiment, folder: Path, tracker: Tracker) -> list
     return files
 
 
-def write_model_card(store: Store, experiment: Experiment, config: ExperimentConfig) -> Path:
-    """Write model_card.md of a run's winner, to go with it as README.md, and return it."""
-    from sea_ray.provenance import model_card
+def write_model_card(store: Store, experiment: Experiment, record: dict) -> Path:
+    """Write model_card.md of a run's winner, which `sea-ray export` gives it as README.md, and return it."""
+    from sea_ray.model_card import model_card
 
-    file = store.root / config.name / "model_card.md"
-    winner = f"{label(experiment.thresholds.winner.point)} and {label(experiment.mixes.winner.point)}"
-    file.write_text(model_card(config, experiment.corpus.facts, experiment.gate.facts, winner), encoding="utf-8")
+    file = store.root / record["name"] / "model_card.md"
+    file.write_text(model_card(experiment, record), encoding="utf-8")
     return file
 
 

@@ -96,7 +96,7 @@ def test_a_report_between_the_sweeps_shows_the_trials_that_have_finished(told):
 
 
 def test_the_page_of_a_finished_run_is_written_again_from_its_record(told, terminal):
-    code, out, errors = told["report after run"]
+    code, _, errors = told["report after run"]
     assert code == 0, errors
     assert "not finished" not in told["page after run"]
     page = terminal.store / "miniature" / "report.html"
@@ -107,7 +107,7 @@ def test_the_page_of_a_finished_run_is_written_again_from_its_record(told, termi
 
 
 def test_packs_are_listed_as_soon_as_they_are_trained(told):
-    code, out, errors = told["packs after detect"]
+    code, out, _ = told["packs after detect"]
     assert code == 2
     assert "not trained yet" in json.loads(out)["error"]
     early, late = (result(told, f"packs after {command}") for command in ("train", "run"))
