@@ -52,7 +52,7 @@ def model_card(experiment: Experiment, record: Mapping[str, Any], *, model: Mode
         "<details><summary>Each language</summary>", "", written(tables(shown), "markdown"), "", "</details>", "",
         "## Safety", "", *_safety(experiment, figures, model), "", "## Limits", "",
         *(f"- {sentence}" for sentence in (*_limits(config), *NOT_SHOWN, *absent)), "",
-        *_training_data(source_rows(config, experiment.corpus.facts)), "", *_repeat(record), ""])
+        *training_data(source_rows(config, experiment.corpus.facts)), "", *_repeat(record), ""])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +93,7 @@ def pack_card(of: RunPacks, languages: Sequence[str], *, licence: str = "") -> s
         "and `LanguagePack.load(FOLDER / LANGUAGE).apply(model)` checks the digests of the base first. On a descendant of the "
         "base, such as the base after fine-tuning, a pack's effect is approximate: measure it.", "",
         "## Limits", "", *(f"- {sentence}" for sentence in (*_limits(config), *NOT_SHOWN)), "",
-        *_training_data(sources), "", *_repeat(of.asked), ""])
+        *training_data(sources), "", *_repeat(of.asked), ""])
 
 
 LAY = '''
@@ -207,7 +207,8 @@ def _limits(config: ExperimentConfig) -> Iterator[str]:
     yield "What was not measured is not known; public benchmarks count as measured only where the results name them."
 
 
-def _training_data(rows: Sequence[SourceRow]) -> list[str]:
+def training_data(rows: Sequence[SourceRow]) -> list[str]:
+    """Return the lines that say what a model was taught from, under which licences."""
     unknown = sorted({row.name for row in rows if not row.licence})
     return ["## Training data", "",
             "| use | language | source | licence | from | documents |", "|---|---|---|---|---|---|", *map(_line, rows), "",

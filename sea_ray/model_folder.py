@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sea_ray.artifacts import RECORD, read_json, write_json
 from sea_ray.errors import ConfigError, MachineError
+from sea_ray.hub import is_networks
 
 PATTERNS = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")
 """What belongs to a checkpoint; nothing of it runs code."""
@@ -86,7 +87,6 @@ def push_folder(folder: Path, name: str, *, public: bool) -> str:
         ConfigError: the Hub refuses: no token, or none that may write there.
         MachineError: the Hub cannot be reached.
     """
-    import httpx
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
 
@@ -97,7 +97,9 @@ def push_folder(folder: Path, name: str, *, public: bool) -> str:
     except (HfHubHTTPError, LocalTokenNotFoundError) as error:
         raise ConfigError("push", f"the Hub refuses {name!r} ({error}): check that HF_TOKEN may write there; the folder "
                                   f"{folder} is complete") from error
-    except (httpx.HTTPError, OfflineModeIsEnabled, OSError) as error:
+    except Exception as error:
+        if not (isinstance(error, OfflineModeIsEnabled | OSError) or is_networks(error)):
+            raise
         raise MachineError(f"the Hub cannot be reached ({type(error).__name__}: {error}); the folder {folder} is complete, so "
                            f"push it later: hf upload {name} {folder}") from error
     return str(address)

@@ -1,4 +1,5 @@
-"""What a person at the terminal sees: stages, training steps with loss and ETA, results. Plain lines, at a bearable rate."""
+"""What a person sees in lines: stages, training steps with loss and ETA, results; and what a machine reads. Lines are all that a
+log gets; a terminal has a view below them (`live.py`)."""
 
 from __future__ import annotations
 
@@ -35,9 +36,8 @@ class ConsoleTracker:
         if step is None or now - self._last < EVERY_S:
             return
         self._last = now
-        parts = [f"{name} {_short(value)}" for name, value in figures.items() if name != "num_steps"]
-        total = f"/{figures['num_steps']:.0f}" if "num_steps" in figures else ""
-        self.console.print(Text(f"    {self.run}  step {step}{total}  {'  '.join(parts)}", style="dim"))
+        parts = [f"{name} {_short(value)}" for name, value in figures.items()]
+        self.console.print(Text(f"    {self.run}  step {step}  {'  '.join(parts)}", style="dim"))
 
     def note(self, text: str) -> None:
         """Print a line of prose."""

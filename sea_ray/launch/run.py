@@ -16,6 +16,7 @@ from sea_ray.evaluation.figures import EvalReport
 from sea_ray.launch.compose import compose_experiment
 from sea_ray.launch.console import ConsoleTracker, print_json
 from sea_ray.launch.ending import Notice, ending, public_config, public_overrides
+from sea_ray.launch.live import LiveTracker, View, live_view
 from sea_ray.launch.machine import MemoryMeter, check_room, cluster_address, machine, versions
 from sea_ray.launch.narrator import Narrator
 from sea_ray.launch.part import show_part
@@ -82,13 +83,13 @@ def _run(config: ExperimentConfig, overrides: Sequence[str], console: Console, n
     asked = {"name": config.name, "overrides": public_overrides(overrides), "config": plain(public_config(config))}
     write_json(folder / ASKED, asked)
     store.publish(folder / ASKED)
-    tracker = make_tracker(config, folder, console)
     start = time.monotonic()
-    with MemoryMeter() as memory:
+    with MemoryMeter() as memory, live_view(console) as view:
+        tracker = make_tracker(config, folder, console, view)
         from sea_ray.launch.ray_platform import RayPlatform
 
         with RayPlatform.open(store, tracker, config.cluster, budget=config.budget) as platform:
-            narrator = Narrator(platform, console)
+            narrator = Narrator(platform, console, view)
             try:
                 result = carry_out(config, narrator)
             finally:
@@ -163,11 +164,11 @@ def _conclude_study(study: NeuronResults | TuningResults, record: dict, store: S
     return report
 
 
-def make_tracker(config: ExperimentConfig, folder: Path, console: Console) -> Tracker:
-    """Return terminal, JSONL mirror and W&B as one tracker."""
+def make_tracker(config: ExperimentConfig, folder: Path, console: Console, view: View | None = None) -> Tracker:
+    """Return terminal, JSONL mirror and W&B as one tracker; steps go into the terminal's view if there is one."""
     mode = resolve_mode(config.tracking.wandb)
     return Trackers([
-        ConsoleTracker(console), JsonlTracker(folder / "events.jsonl"),
+        LiveTracker(view, console) if view else ConsoleTracker(console), JsonlTracker(folder / "events.jsonl"),
         WandbTracker(project=config.tracking.project, group=config.name, folder=folder, mode=mode,
                      config=plain(public_config(config)))])
 
