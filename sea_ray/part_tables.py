@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from sea_ray.artifacts import Artifact, plain, read_json
@@ -11,7 +10,7 @@ from sea_ray.objective import Choice, SweepConfig
 from sea_ray.pipeline import Detected
 from sea_ray.search_space import label
 
-Row = Mapping[str, Any]
+Row = dict[str, Any]
 """Column -> value; None where there is nothing."""
 
 
