@@ -11,8 +11,8 @@ from sea_ray import errors
 from sea_ray.launch.cli import ARGUMENTS, COMMANDS, EXAMPLES, EXIT_CODES, OPTIONS, main
 from sea_ray.launch.console import print_json
 
-PROMISED = ("run", "plan", "submit", "status", "stop", "data", "detect", "train", "sweep", "evaluate", "serve", "report", "compare",
-            "packs", "doctor")
+PROMISED = ("run", "plan", "submit", "status", "stop", "data", "detect", "train", "sweep", "evaluate", "serve", "report",
+            "compare", "packs", "doctor")
 PRINTS_RESULTS = ("run", "plan", "evaluate", "compare", "packs", "status", "doctor", "detect", "train", "sweep")
 
 
