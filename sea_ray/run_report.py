@@ -49,6 +49,9 @@ ARMS = {"neuron-trained": "merged neurons", "random_matched": "random neurons, m
 """Evaluated model -> name of the arm; the first is the method."""
 EXAMPLE_KINDS = ("refusal", "safety_general", "safety_culture", "translation", "arithmetic")
 BOOTSTRAP_SAMPLES = 2000
+NOT_SHOWN = ("One seed: differences between neighbouring trials of a sweep are not told from chance here.",
+             "A small model on a small world: effects at 0.5-7 billion parameters may differ.")
+"""What no single run shows."""
 
 
 def unit_of(metric: str) -> Unit:
@@ -306,8 +309,7 @@ def report_data(experiment: Experiment, record: Mapping[str, Any]) -> ReportData
                       f"Mix {label(experiment.mixes.winner.point)}: {experiment.mixes.reason}.",
         headline=(("exam", "accuracy"), ("refusal", "balanced_accuracy"), ("translation", "chrf_into_english")),
         found=tuple(found), not_found=tuple(absent),
-        not_shown=("One seed: differences between neighbouring trials of a sweep are not told from chance here.",
-                   "A small model on a small world: effects at 0.5-7 billion parameters may differ."),
+        not_shown=NOT_SHOWN,
         figures=tuple(figure_rows(reports)), bits=tuple(bits),
         baselines=(*(Baseline(task=task, metric="f1", label="always refusing", value=2 / 3) for task in dict.fromkeys(
                         figure.task for report in reports.values() for figure in report.figures if figure.metric == "f1")),

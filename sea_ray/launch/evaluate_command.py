@@ -33,7 +33,7 @@ from sea_ray.evaluation.benchmarks import (
 from sea_ray.evaluation.benchmarks import held_out as texts_held_out
 from sea_ray.evaluation.config import TASKS, EvaluationConfig
 from sea_ray.languages import LANGUAGES
-from sea_ray.launch.console import ConsoleTracker
+from sea_ray.launch.console import ConsoleTracker, print_json
 from sea_ray.plan import checkpoint_digests
 from sea_ray.tracking import Tracker
 
@@ -128,12 +128,13 @@ class _Figures(ConsoleTracker):
             self.console.print(Text(f"    {name} {value:.4f}", style="dim"))
 
 
-def evaluate(overrides: Sequence[str], console: Console) -> int:
+def evaluate(overrides: Sequence[str], console: Console, *, as_json: bool = False) -> int:
     """Ask a model the benchmarks, print and write what came of it, and return the exit code.
 
     Args:
         overrides: settings of EvaluateConfig as key=value.
         console: where a person looks.
+        as_json: print the report for machines in place of the table.
 
     Raises:
         SeaRayError: what was refused.
@@ -172,7 +173,10 @@ def evaluate(overrides: Sequence[str], console: Console) -> int:
                                        "overlap": {"items": dict(sorted(counted.items())), "unknown": unknown}})
     report.save(folder)
     _write_page(report, overlaps, overrides, folder / "report.html")
-    print(written(tables([report], published_rows()), config.format))
+    if as_json:
+        print_json({"model": report.model, "folder": str(folder), "settings": report.settings, "figures": report.figures})
+    else:
+        print(written(tables([report], published_rows()), config.format))
     tracker.note(f"written to {folder}")
     return 0
 
