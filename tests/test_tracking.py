@@ -57,7 +57,7 @@ def test_several_trackers_each_get_every_call_in_order(tmp_path):
         def note(self, text):
             self.calls.append((self.name, "note", text))
 
-        def child(self, name):
+        def child(self, name, about=None):
             return Recorder(f"{self.name}/{name}", self.calls)
 
         def finish(self, *, failed=False):

@@ -44,7 +44,10 @@ class Recorder:
     def note(self, text):
         self.events.append((self.run, None, text))
 
-    def child(self, name):
+    def made(self, result):
+        self.events.append((self.run, None, result))
+
+    def child(self, name, about=None):
         return Recorder(self.events, name)
 
     def finish(self, *, failed=False):
