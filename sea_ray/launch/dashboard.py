@@ -29,8 +29,8 @@ def dashboard(overrides: Sequence[str], console: Console, *, dry_run: bool = Fal
         from sea_ray.launch.dashboard_spec import report, spec, workspace
 
         entity = config.tracking.entity or "ENTITY"
-        print(json.dumps({"workspace": spec(workspace(config, entity)._to_model()), "report": spec(report(config, entity)._to_model())},
-                         indent=1, ensure_ascii=False))
+        found = {"workspace": spec(workspace(config, entity)), "report": spec(report(config, entity))}
+        print(json.dumps(found, indent=1, ensure_ascii=False))
         return 0
     access = check_access(config.tracking)
     if not access.entity:

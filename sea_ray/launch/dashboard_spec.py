@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,7 +18,8 @@ SWEEPS = {"neurons": ("Share of neurons per language", "neurons"), "mixes": ("La
 ASKED = (("text", "bits_per_byte"), ("exam", "accuracy"), ("arithmetic", "exact_match"), ("refusal", "balanced_accuracy"),
          ("translation", "chrf_into_english"))
 """Figures of the evaluated models that each language shows."""
-JOB_TYPES = ("corpus", "base", "detection", "neurons", "control", "merged", "conversations", "sft", "evaluation", "gate", "figures")
+JOB_TYPES = ("corpus", "base", "detection", "neurons", "control", "merged", "conversations", "sft", "evaluation", "gate",
+             "figures")
 """First part of the names of an experiment's runs."""
 Sections = Mapping[str, list[Any]]
 """Title -> panels."""
@@ -28,8 +28,8 @@ Sections = Mapping[str, list[Any]]
 def sections(config: ExperimentConfig) -> Sections:
     """Return the panels of an experiment by section."""
     found = {f"Sweep: {title}": sweep_panels(getattr(config.sweep, name), title) for name, (title, _) in SWEEPS.items()}
-    found["Training"] = [_line("Loss", "loss"), _line("Learning rate", "learning_rate"), _line("Norm of the gradient", "grad_norm"),
-                         _line("Tokens per second", "tokens_per_s")]
+    found["Training"] = [_line("Loss", "loss"), _line("Learning rate", "learning_rate"),
+                         _line("Norm of the gradient", "grad_norm"), _line("Tokens per second", "tokens_per_s")]
     for code in config.corpus.languages:
         found[f"Language: {LANGUAGES[code].name}"] = language_panels(code, trained=code in config.neurons.languages)
     found["Neuron maps"] = [
@@ -42,12 +42,12 @@ def sections(config: ExperimentConfig) -> Sections:
 
 
 def sweep_panels(search: SweepConfig, title: str) -> list[Any]:
-    """Return the overview of a sweep: parallel coordinates from what it sets to what it is judged by, and each figure by itself."""
+    """Return the overview of a sweep: parallel coordinates from what it sets to what it is judged by, and each figure."""
     figures = [*search.objectives, *search.at_most]
     columns = [wr.ParallelCoordinatesPlotColumn(metric=wr.Config(path), display_name=path) for path in search.space]
     columns += [wr.ParallelCoordinatesPlotColumn(metric=wr.SummaryMetric(figure), inverted=search.objectives.get(figure) == "min")
                 for figure in [*figures, "cost/seconds"]]
-    panels = [wr.ParallelCoordinatesPlot(columns=columns, title=title, layout=wr.Layout(w=24, h=10))]
+    panels: list[Any] = [wr.ParallelCoordinatesPlot(columns=columns, title=title, layout=wr.Layout(w=24, h=10))]
     panels += [_bars(figure, figure) for figure in figures]
     panels += [wr.ScatterPlot(x=wr.Config(path), y=wr.SummaryMetric(next(iter(search.objectives))), title=path)
                for path in search.space]
@@ -108,14 +108,12 @@ def _groups(config: ExperimentConfig, jobs: Sequence[str]) -> Any:
     return expr.Metric("Group").isin([f"{config.name}/{job}" for job in jobs])
 
 
-def spec(model: Any) -> Any:
-    """Return a view's or a report's model as plain values, without the ids that the library draws anew each time."""
-    return _without_ids(model.model_dump(mode="json", by_alias=True))
+def spec(thing: ws.Workspace | wr.Report) -> Any:
+    """Return what is sent of a workspace or a report as plain values, without the ids that the library draws anew each time."""
+    return _without_ids(thing._to_model().model_dump(mode="json", by_alias=True, exclude_none=True))  # there is no public way
 
 
 def _without_ids(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        value = dataclasses.asdict(value)
     if isinstance(value, Mapping):
         return {key: _without_ids(item) for key, item in value.items() if key not in ("id", "__id__")}
     return [_without_ids(item) for item in value] if isinstance(value, list) else value

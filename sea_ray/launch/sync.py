@@ -10,9 +10,9 @@ from sea_ray.artifacts import Store, read_json
 from sea_ray.config import TrackingConfig
 from sea_ray.decoding import decode
 from sea_ray.errors import ConfigError, MachineError
-from sea_ray.launch.watched import app_url
 from sea_ray.launch.wandb_access import check_access
 from sea_ray.launch.wandb_upload import link, recorded, send, unsent
+from sea_ray.launch.watched import app_url
 
 
 def sync(arguments: Sequence[str], console: Console) -> int:
@@ -29,8 +29,8 @@ def sync(arguments: Sequence[str], console: Console) -> int:
     names = [text for text in arguments if "=" not in text]
     options = dict(text.split("=", 1) for text in arguments if "=" in text)
     if len(names) != 1 or set(options) - {"store.url", "tracking.entity"}:
-        raise ConfigError("", "name one run: sea-ray sync RUN, with store.url=URL if it does not lie in runs, and tracking.entity=NAME "
-                              "if it goes to another user or team than the run was told")
+        raise ConfigError("", "name one run: sea-ray sync RUN, with store.url=URL if it does not lie in runs, and "
+                              "tracking.entity=NAME if it goes to another user or team than the run was told")
     store = Store(options.get("store.url", "runs"))
     folder = store.root / names[0]
     if not recorded(folder):
@@ -47,8 +47,8 @@ def sync(arguments: Sequence[str], console: Console) -> int:
     for target, problem in link(folder, access.entity):
         console.print(f"registry    {target}: {problem or 'the winner is linked'}", markup=False)
     if left := unsent(folder):
-        raise MachineError(f"{len(left)} of {len(files)} runs are not sent as a whole, such as {left[0].parent.name}: see what W&B "
-                           "said above; run it again, what is there is not sent again")
+        raise MachineError(f"{len(left)} of {len(files)} runs are not sent as a whole, such as {left[0].parent.name}: see what "
+                           "W&B said above; run it again, what is there is not sent again")
     return 0
 
 

@@ -100,5 +100,5 @@ def check_access(tracking: TrackingConfig) -> Access:
 
 
 def _refused(host: str | None) -> ConfigError:
-    return ConfigError("tracking.wandb", f"{host} refuses the W&B key: take a new one from its settings page into WANDB_API_KEY, or "
-                                         "`wandb login --relogin`; tracking.wandb=offline records here and needs none")
+    return ConfigError("tracking.wandb", f"{host} refuses the W&B key: take a new one from its settings page into WANDB_API_KEY, "
+                                         "or `wandb login --relogin`; tracking.wandb=offline records here and needs none")

@@ -1,9 +1,9 @@
 """W&B behind the Tracker border: one run per stage or trial, grouped by experiment and sweep.
 
 A run is always recorded into local files, as W&B does offline, so that no training ever waits for a network. Online another
-process (`wandb_upload`) sends the files while they grow; what it could not send, `sea-ray sync` sends later. A run that an earlier
-process began is recorded anew from the mirror's lines and goes on from there: its newest files hold every point, and sending
-them any number of times, in whole or in part, leaves the same points at W&B.
+process (`wandb_upload`) sends the files while they grow; what it could not send, `sea-ray sync` sends later. A run that an
+earlier process began is recorded anew from the mirror's lines and goes on from there: its newest files hold every point, and
+sending them any number of times, in whole or in part, leaves the same points at W&B.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class WandbRun:
                 act(self._run)
             except Exception as error:
                 self._ended = True
-                self._settings.tell(f"W&B shows no more of {self.name} ({type(error).__name__}: {error}); events.jsonl has it all")
+                self._settings.tell(f"W&B shows no more of {self.name} ({type(error).__name__}: {error}); events.jsonl has all")
 
     def _open(self) -> Any:
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # a run tells nobody of itself but whom it is told to

@@ -58,6 +58,7 @@ def send(file: Path, entity: str, *, live: bool) -> None:
         entity: user or team that it goes to.
         live: the file may still grow: go on until the run's end is read.
     """
+    os.environ.setdefault("WANDB_DIR", str(file.parents[2]))  # its logs, else in the working directory
     from wandb.cli import beta_sync  # what `wandb beta sync` calls
 
     beta_sync.sync([file], live=live, entity=entity, project="", run_id="", job_type="", replace_tags="", dry_run=False,

@@ -1,4 +1,4 @@
-"""A small stand-in for W&B's HTTP API, as far as wandb 0.31 asks it while it sends runs and artifacts, and a proxy that drops all.
+"""A small stand-in for W&B's HTTP API, as far as wandb 0.31 asks it while it sends runs, and a proxy that drops everything.
 
 What the real service does beside this was never tried with this project; see docs/tracking.md.
 """
@@ -50,6 +50,7 @@ class FakeWandb:
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
+        self.server.handle_error = lambda *_: None  # a sender that ends breaks its connections
         self.url = f"http://127.0.0.1:{self.server.server_port}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
@@ -96,7 +97,8 @@ class FakeWandb:
         if "UpsertBucket" in query:
             run = self.runs.setdefault(values["name"], {})
             run |= {name: value for name, value in values.items() if value is not None}
-            project = {"id": "p", "name": values.get("project") or "p", "entity": {"id": "e", "name": values.get("entity") or "team"}}
+            project = {"id": "p", "name": values.get("project") or "p",
+                       "entity": {"id": "e", "name": values.get("entity") or "team"}}
             return {"upsertBucket": {"inserted": True, "bucket": {
                 "id": values["name"], "name": values["name"], "displayName": run.get("displayName"), "description": None,
                 "config": "{}", "sweepName": None, "historyLineCount": 0, "project": project}}}
