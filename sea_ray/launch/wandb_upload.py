@@ -28,7 +28,7 @@ LOG = "upload.log"
 LOOK_S = 1.0
 """Seconds between two looks for new runs."""
 AGAIN_S = 30.0
-"""A run that could not be sent, and a W&B that was not reached, are tried again after so long."""
+"""A run that could not be sent, and a W&B that did not answer, are tried again after so long."""
 LAST_S = 7.0
 """What is not sent so long after the run's end is left for `sea-ray sync`."""
 
@@ -89,44 +89,60 @@ def link(folder: Path, entity: str) -> Iterator[tuple[str, str]]:
 
 
 class Uploader:
-    """The process beside a run that sends its files."""
+    """The process beside a run that sends its files; it is started when W&B answers."""
 
-    def __init__(self, folder: Path, tracking: TrackingConfig) -> None:
-        """Start it. Args: folder: of the run; tracking: names the entity."""
-        self.folder = folder
+    def __init__(self, folder: Path, tracking: TrackingConfig, entity: str) -> None:
+        """Begin.
+
+        Args:
+            folder: of the run.
+            tracking: names the entity, or none.
+            entity: user or team that the runs go to; empty if W&B did not answer: it is asked again now and then.
+        """
+        self.folder, self._tracking = folder, tracking
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock, self._ended = threading.Lock(), threading.Event()
         (folder / "wandb").mkdir(parents=True, exist_ok=True)
+        if entity:
+            self._start(entity)
+        else:
+            threading.Thread(target=self._ask, daemon=True, name="W&B").start()
+
+    def _start(self, entity: str) -> None:
         environment = {key: value for key, value in os.environ.items() if key not in ("WANDB_SERVICE", "WANDB_MODE")}
-        with (folder / "wandb" / LOG).open("a", encoding="utf-8") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", __spec__.name, str(folder), tracking.entity or ""], stdin=subprocess.PIPE, stdout=log,
-                stderr=log, start_new_session=True, env=environment)
+        with self._lock, (self.folder / "wandb" / LOG).open("a", encoding="utf-8") as log:
+            if not self._ended.is_set():
+                command = [sys.executable, "-m", __name__, str(self.folder), entity]
+                self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True,
+                                                 env=environment)
+
+    def _ask(self) -> None:
+        while not self._ended.wait(AGAIN_S):
+            try:
+                access = check_access(self._tracking)
+            except ConfigError as error:
+                with (self.folder / "wandb" / LOG).open("a", encoding="utf-8") as log:
+                    log.write(f"{error}\n")
+                return
+            if access.entity:
+                self._start(access.entity)
+                return
 
     def stop(self) -> list[Path]:
         """Let it send what is left for some seconds, end it, and return the files that are not sent."""
-        assert self._process.stdin is not None
-        with contextlib.suppress(OSError):
-            self._process.stdin.close()
-        try:
-            self._process.wait(LAST_S + 2)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        self._ended.set()
+        with self._lock:
+            process = self._process
+        if process is not None:
+            assert process.stdin is not None
+            with contextlib.suppress(OSError):
+                process.stdin.close()
+            try:
+                process.wait(LAST_S + 2)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
         return unsent(self.folder)
-
-
-def _reached(tracking: TrackingConfig, ended: threading.Event) -> str | None:
-    """Wait until W&B answers and return whose project the runs go to; None if the run ended before, or W&B refuses."""
-    while not ended.is_set():
-        try:
-            access = check_access(tracking)
-        except ConfigError as error:
-            print(error, flush=True)
-            return None
-        if access.entity:
-            return access.entity
-        print(access.problem, flush=True)
-        ended.wait(AGAIN_S)
-    return None
 
 
 def _tried(file: Path, entity: str, live: bool) -> None:
@@ -136,7 +152,7 @@ def _tried(file: Path, entity: str, live: bool) -> None:
         print(f"{file.name}: {type(error).__name__}: {error}", flush=True)
 
 
-def main(folder: Path, tracking: TrackingConfig) -> None:
+def main(folder: Path, entity: str) -> None:
     """Send the files of a run while they grow, until this process' input closes and for some seconds more."""
     ended = threading.Event()
 
@@ -146,9 +162,6 @@ def main(folder: Path, tracking: TrackingConfig) -> None:
 
     threading.Thread(target=watch, daemon=True, name="end").start()
     started = time.time()
-    entity = _reached(tracking, ended)
-    if entity is None:
-        return
     sending: dict[Path, tuple[threading.Thread, float]] = {}
     deadline = None
     while deadline is None or time.monotonic() < deadline:
@@ -170,7 +183,7 @@ def main(folder: Path, tracking: TrackingConfig) -> None:
 
 if __name__ == "__main__":
     try:
-        main(Path(sys.argv[1]), TrackingConfig(entity=sys.argv[2] or None))
+        main(Path(sys.argv[1]), sys.argv[2])
     finally:
         for child in psutil.Process().children():
             child.kill()  # W&B's service would wait for its network

@@ -38,7 +38,7 @@ def watched(config: ExperimentConfig, store: Store, console: Console) -> Iterato
         access = check_access(config.tracking)
         console.print(f"W&B         {app_url()}/{access.entity}/{config.tracking.project}, group {config.name}" if access.entity
                       else f"W&B         not reached ({access.problem}): recorded here, and tried again while the run goes on")
-        uploader = Uploader(folder, config.tracking)
+        uploader = Uploader(folder, config.tracking, access.entity)
     mirror = folder / MIRROR
     store.fetch(mirror)
     before = read_mirror(mirror)

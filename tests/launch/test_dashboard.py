@@ -15,6 +15,7 @@ from sea_ray.launch.compose import compose_experiment
 from sea_ray.launch.dashboard import dashboard
 from sea_ray.launch.dashboard_spec import JOB_TYPES, report, sections, spec, workspace
 
+REPO = Path(__file__).resolve().parents[2]
 GOLDEN = Path(__file__).with_name("dashboard.json")
 OVERRIDES = ["experiment=demo", "corpus.languages=[en,id,th]", "neurons.languages=[id,th]", "~sft.mixes",
              "+sft.mixes={even: {en: 1, id: 1, th: 1}, english: {en: 2, id: 1, th: 1}}", "sft.mix=even",
@@ -35,8 +36,8 @@ def test_a_dry_run_prints_the_spec_and_asks_nobody(tmp_path):
         environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")} | {
             "HTTPS_PROXY": url, "https_proxy": url, "HTTP_PROXY": url, "HOME": str(tmp_path),
             "PYTHONPATH": os.pathsep.join(map(str, sys.path))}
-        done = subprocess.run([sys.executable, "-m", "sea_ray.launch.cli", "dashboard", "--dry-run", "tracking.entity=team", *OVERRIDES],
-                              env=environment, capture_output=True, text=True, timeout=120, cwd=Path(__file__).parents[2])
+        command = [sys.executable, "-m", "sea_ray.launch.cli", "dashboard", "--dry-run", "tracking.entity=team", *OVERRIDES]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, cwd=REPO)
         assert done.returncode == 0, done.stderr
         assert not taken
     assert json.loads(done.stdout) == made()

@@ -1,5 +1,6 @@
 """A run's points at W&B: every one, once, whatever happened to the process or the network; seen from a stand-in for W&B."""
 
+import dataclasses
 import json
 import os
 import re
@@ -13,12 +14,15 @@ import psutil
 import pytest
 from fake_wandb import KEY, FakeWandb, dropping_proxy
 from rich.console import Console
-from tracked_driver import TRIAL
+from tracked_driver import TRIAL, result
 
+from sea_ray.artifacts import Store
 from sea_ray.errors import ConfigError, MachineError
+from sea_ray.launch.stage_figures import made
 from sea_ray.launch.sync import sync
 from sea_ray.launch.wandb_access import ANSWER_S
-from sea_ray.launch.wandb_upload import recorded, unsent
+from sea_ray.launch.wandb_upload import link, recorded, unsent
+from sea_ray.tracking import Made
 
 pytestmark = pytest.mark.slow
 
@@ -181,7 +185,7 @@ def test_a_refused_key_or_an_unknown_entity_ends_it_before_anything_is_made(tmp_
     assert code != 0
     assert "refuses the W&B key" in out
     assert KEY not in out
-    assert "logged" not in out
+    assert "opened in" not in out
     assert not service.runs
     assert not recorded(driver.folder)
 
@@ -212,6 +216,92 @@ def test_what_fails_in_wandb_ends_its_display_and_no_run(tmp_path, monkeypatch):
     run.finish()
     tracker.finish()
     assert told == ["W&B shows no more of base (OSError: no space left on the device); events.jsonl has all"]
+
+
+KILLED = """
+import pathlib, sys, psutil
+from sea_ray.launch.wandb_tracker import WandbSettings, WandbTracker
+tracker = WandbTracker(WandbSettings(project="p", group="g", identity="i", folder=pathlib.Path(sys.argv[1]), config={}), {})
+run = tracker.child("base")
+run.log(0, loss=1.0)
+for child in psutil.Process().children():
+    child.kill()
+    child.wait()
+for step in range(1, 4):
+    run.log(step, loss=1.0)
+run.finish()
+tracker.child("neurons/a").log(0, loss=1.0)
+tracker.finish()
+print("went on to its end")
+"""
+
+
+def test_a_run_outlives_the_process_that_wandb_records_with(tmp_path):
+    driver = Driver(tmp_path)
+    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], env=driver.environment, capture_output=True, text=True,
+                          timeout=60)
+    assert done.returncode == 0
+    assert "W&B shows no more of base" in done.stdout
+    assert done.stdout.endswith("went on to its end\n")
+
+
+class Registry:
+    """In place of wandb.Api: keeps what is linked; a stand-in for the service's registry would prove no more."""
+
+    linked, refuses = [], False
+
+    def __init__(self, timeout):
+        self.name = ""
+
+    def artifact(self, name):
+        self.name = name
+        return self
+
+    def link(self, target, aliases):
+        if self.refuses:
+            raise ValueError("no registry in this organization")
+        self.linked.append((self.name, target, aliases))
+
+
+def test_the_winner_is_an_artifact_of_its_own_and_is_linked_to_the_registry_once_it_is_there(tmp_path, monkeypatch):
+    import wandb
+
+    from sea_ray.launch.wandb_tracker import WandbSettings, WandbTracker
+
+    monkeypatch.setattr(wandb, "Api", Registry)
+    monkeypatch.setattr(Registry, "linked", [])
+    store = Store(str(tmp_path / "store"))
+    winner = made(result(store, "sft"), store)
+    settings = WandbSettings(project="p", group="demo", identity="i", folder=tmp_path, config={}, registry="model", upload=True)
+    run = WandbTracker(settings, {}).child("figures")
+    run.made(dataclasses.replace(winner, kind="winner", parents=(winner,)))
+    run.finish()
+    assert list(link(tmp_path, "team")) == [], "its run is not sent yet"
+    wandb.teardown()  # waits until the files are whole
+    (file,) = recorded(tmp_path)
+    content = file.read_bytes()
+    assert b"demo-winner" in content
+    assert b"model.safetensors" in content
+    file.with_suffix(".wandb.synced").touch()
+    monkeypatch.setattr(Registry, "refuses", True)
+    assert list(link(tmp_path, "team")) == [("wandb-registry-model/p", "ValueError: no registry in this organization")]
+    monkeypatch.setattr(Registry, "refuses", False)
+    assert list(link(tmp_path, "team")) == [("wandb-registry-model/p", "")]
+    assert Registry.linked == [(f"team/p/demo-winner:{winner.fingerprint}", "wandb-registry-model/p", ["demo"])]
+    assert list(link(tmp_path, "team")) == [], "linked once"
+
+
+def test_what_lies_in_an_object_store_is_referred_to_and_not_read(tmp_path):
+    from sea_ray.launch.wandb_tracker import _artifact
+
+    record = tmp_path / "record.json"
+    record.write_text("{}")
+    there = Made(kind="sft", fingerprint="abc", address="s3://bucket/runs/artifacts/sft/abc", record=record)
+    artifacts = [_artifact(there), _artifact(there), _artifact(there, whole=True)]
+    for artifact in artifacts:
+        assert {name: entry.ref for name, entry in artifact.manifest.entries.items()} == {
+            "record.json": None, "files": "s3://bucket/runs/artifacts/sft/abc"}
+    assert artifacts[0].digest == artifacts[1].digest, "W&B knows it again"
 
 
 def test_sync_says_what_it_lacks(tmp_path, monkeypatch):
