@@ -253,6 +253,12 @@ class TrackingConfig:
     """auto: online if there is a key in the environment or ~/.netrc, else offline."""
     project: str = "sea-ray"
     """W&B project."""
+    entity: str | None = None
+    """W&B user or team whose project it is; null is the key's own."""
+    upload: bool = False
+    """Whether the winner's files are sent to W&B from a local store; else its artifact says where they lie."""
+    registry: str | None = "model"
+    """W&B registry in whose collection of the project's name the winner is linked; null: none."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,7 +29,7 @@ LEVELS = ({"errors", "board"}, {"languages", "tracking", "artifacts", "decoding"
           {"run_report", "data_report", "part_tables", "model_folder"}, {"unfinished_report", "model_card"}, {"launch"}, {"jobs"})
 """A part imports only parts of a lower level, and itself."""
 
-EDGE = {"ray", "deepspeed", "hydra", "omegaconf", "wandb"}
+EDGE = {"ray", "deepspeed", "hydra", "omegaconf", "wandb", "wandb_workspaces"}
 """Libraries that only sea_ray/launch knows."""
 
 

@@ -37,6 +37,8 @@ EXAMPLES = """examples:
   sea-ray review experiment=demo
   sea-ray evaluate model=Qwen/Qwen2-0.5B tasks=[m3exam,mgsm] languages=[th,vi] root=DIR prompting=plain
   sea-ray compare demo other
+  sea-ray sync demo
+  sea-ray dashboard experiment=demo --dry-run
   sea-ray submit --address http://127.0.0.1:8265 run experiment=demo
   sea-ray judge run=demo 'judge={url: https://HOST/v1, model: NAME}'
   sea-ray generate experiment=demo sft.generate=swap 'sft.questions={th: th.jsonl}'
@@ -79,6 +81,8 @@ COMMANDS = {
                  "ask any checkpoint or endpoint public benchmarks, such as evaluate model=DIR tasks=[m3exam,mgsm] root=DIR"),
     "judge": ("sea_ray.launch.judge:judge", "ask a judge about the winner: does it refuse, how good are its dialogues"),
     "compare": ("sea_ray.launch.compare:compare_runs", "say what two runs differ in, and whether their winners really differ"),
+    "sync": ("sea_ray.launch.sync:sync", "send what a run recorded to W&B, once there is a network and a key"),
+    "dashboard": ("sea_ray.launch.dashboard:dashboard", "make a W&B workspace and a report for an experiment's runs"),
     "submit": ("sea_ray.launch.submit:submit", "carry out a command on a cluster as a job, such as submit run experiment=demo"),
     "status": ("sea_ray.launch.submit:status", "list a cluster's jobs, or show the output of one and follow it"),
     "stop": ("sea_ray.launch.submit:stop", "stop a job of a cluster; what it had finished is reused"),
@@ -96,6 +100,7 @@ ARGUMENTS = {"serve": ("KEY=VALUE", "run=NAME or checkpoint=FOLDER_OR_HUB_ID, an
              "submit": ("COMMAND KEY=VALUE", "command and Hydra overrides"), "status": ("JOB", "one of them"),
              "stop": ("JOB", "which"),
              "evaluate": ("KEY=VALUE", "settings of sea_ray/launch/evaluate_command.py"),
+             "sync": ("RUN", "one run, and store.url=URL, tracking.entity=NAME"),
              "compare": ("RUN RUN", "two finished runs, and store.url=URL"),
              **dict.fromkeys(("report", "packs"), ("run=NAME", "a run, and store.url=URL")),
              "export": ("KEY=VALUE", "run=NAME to=FOLDER, and settings of sea_ray/launch/export.py"),
@@ -116,6 +121,7 @@ OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
                "--no-follow": {"dest": "follow", "action": "store_false", "help": "don't wait for the job's end"},
                "--again": {"action": "store_true", "help": "submit it once more although it has succeeded"},
                "--python": {"default": "python", "help": "the cluster's interpreter (default: %(default)s)"}},
+    "dashboard": {"--dry-run": {"dest": "dry_run", "action": "store_true", "help": "print the spec; nothing is sent"}},
     "status": {**_ADDRESS, **_JSON}, "stop": _ADDRESS,
     "serve": {"--build": {"metavar": "FILE", "default": "",
                           "help": "write the service into a file for `serve deploy` and KubeRay; nothing is started"}},

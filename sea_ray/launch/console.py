@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from sea_ray.artifacts import plain
-from sea_ray.tracking import Row
+from sea_ray.tracking import About, Made, Row
 
 _OUTPUT: ContextVar[TextIO | None] = ContextVar("output", default=None)
 EVERY_S = 2.0
@@ -46,7 +46,10 @@ class ConsoleTracker:
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
         """Do nothing: a long table is for files and W&B."""
 
-    def child(self, name: str) -> ConsoleTracker:
+    def made(self, result: Made) -> None:
+        """Do nothing: the narrator tells of results."""
+
+    def child(self, name: str, about: About | None = None) -> ConsoleTracker:
         """Return a tracker whose lines carry `name`."""
         return ConsoleTracker(self.console, f"{self.run}/{name}" if self.run else name)
 

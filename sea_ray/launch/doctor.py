@@ -22,7 +22,7 @@ from sea_ray.languages import LANGUAGES
 from sea_ray.launch.compose import compose_experiment, config_folder, groups
 from sea_ray.launch.console import print_json
 from sea_ray.launch.machine import GIB, versions
-from sea_ray.launch.wandb_tracker import resolve_mode
+from sea_ray.launch.wandb_access import resolve_mode
 
 Verdict = Literal["ok", "note", "bad"]
 _STYLES: dict[Verdict, str] = {"ok": "green", "note": "yellow", "bad": "red"}
@@ -92,7 +92,7 @@ def check_machine() -> Iterator[Finding]:
     yield from _room()
     mode = resolve_mode("auto")
     yield Finding(verdict="ok", subject="W&B", text={
-        "online": "a key is there: runs are shown online", "offline": "no key: runs stay here, `wandb sync` sends them later",
+        "online": "a key is there: runs are shown online", "offline": "no key: runs stay here, `sea-ray sync` sends them later",
         "disabled": "switched off by WANDB_MODE"}[mode])
     yield from _fonts()
 

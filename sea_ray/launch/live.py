@@ -19,6 +19,7 @@ from sea_ray.board import Board
 from sea_ray.execution import Proposal, Search, Trial
 from sea_ray.launch.console import ConsoleTracker
 from sea_ray.search_space import label
+from sea_ray.tracking import About
 
 MOST_ROWS = 16
 """Trials and trainings that are shown; of more the last ones."""
@@ -118,7 +119,7 @@ class LiveTracker(ConsoleTracker):
         if step is not None:
             self._view.step(self.run, step, figures)
 
-    def child(self, name: str) -> LiveTracker:
+    def child(self, name: str, about: About | None = None) -> LiveTracker:
         """Return a tracker of a part of this run."""
         return LiveTracker(self._view, self.console, f"{self.run}/{name}" if self.run else name)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +15,22 @@ from sea_ray.config import ExperimentConfig
 from sea_ray.errors import ConfigError, DataError
 from sea_ray.evaluation.figures import EvalReport
 from sea_ray.launch.compose import compose_experiment
-from sea_ray.launch.console import ConsoleTracker, print_json
+from sea_ray.launch.console import print_json
 from sea_ray.launch.ending import Notice, ending, public_config, public_overrides
-from sea_ray.launch.live import LiveTracker, View, live_view
+from sea_ray.launch.live import View, live_view
 from sea_ray.launch.machine import MemoryMeter, check_room, cluster_address, machine, versions
 from sea_ray.launch.narrator import Narrator
 from sea_ray.launch.part import show_part
 from sea_ray.launch.plan import agree_to_price, check_budget
 from sea_ray.launch.room import check_plan
-from sea_ray.launch.wandb_tracker import WandbTracker, resolve_mode
+from sea_ray.launch.stage_figures import made
+from sea_ray.launch.watched import watched
 from sea_ray.pipeline import Detected, Experiment
 from sea_ray.search_space import label
 from sea_ray.studies.carry_out import carry_out
 from sea_ray.studies.neurons import NeuronResults
 from sea_ray.studies.tuning import TuningResults
-from sea_ray.tracking import JsonlTracker, Tracker, Trackers
+from sea_ray.tracking import Tracker
 from sea_ray.upkeep import RUN
 
 ASKED = "asked.json"
@@ -83,9 +85,15 @@ def _run(config: ExperimentConfig, overrides: Sequence[str], console: Console, n
     asked = {"name": config.name, "overrides": public_overrides(overrides), "config": plain(public_config(config))}
     write_json(folder / ASKED, asked)
     store.publish(folder / ASKED)
+    with live_view(console) as view, watched(config, store, console, view) as tracker:
+        return _watched_run(config, asked, store, console, notice, tracker, view)
+
+
+def _watched_run(config: ExperimentConfig, asked: dict[str, Any], store: Store, console: Console, notice: Notice,
+                 tracker: Tracker, view: View | None) -> dict[str, Any]:
+    folder = store.run_folder(config.name)
     start = time.monotonic()
-    with MemoryMeter() as memory, live_view(console) as view:
-        tracker = make_tracker(config, folder, console, view)
+    with MemoryMeter() as memory:
         from sea_ray.launch.ray_platform import RayPlatform
 
         with RayPlatform.open(store, tracker, config.cluster, budget=config.budget) as platform:
@@ -128,7 +136,11 @@ def _conclude(experiment: Experiment, record: dict, store: Store, tracker: Track
     write_json(folder / RUN, record | {"experiment": describe(experiment)})
     report = write_run_report(store, experiment, record)
     card = write_model_card(store, experiment, record)
-    found = write_tables(experiment, folder, tracker)
+    figures = tracker.child("figures")
+    found = write_tables(experiment, folder, figures)
+    winner = made(experiment.winner, store)
+    figures.made(replace(winner, kind="winner", parents=(winner,)))
+    figures.finish()
     for file in (folder / RUN, report, card, *found):
         store.publish(file)
     summarise(experiment, console)
@@ -162,15 +174,6 @@ def _conclude_study(study: NeuronResults | TuningResults, record: dict, store: S
     for sentence in answer:
         console.print(sentence)
     return report
-
-
-def make_tracker(config: ExperimentConfig, folder: Path, console: Console, view: View | None = None) -> Tracker:
-    """Return terminal, JSONL mirror and W&B as one tracker; steps go into the terminal's view if there is one."""
-    mode = resolve_mode(config.tracking.wandb)
-    return Trackers([
-        LiveTracker(view, console) if view else ConsoleTracker(console), JsonlTracker(folder / "events.jsonl"),
-        WandbTracker(project=config.tracking.project, group=config.name, folder=folder, mode=mode,
-                     config=plain(public_config(config)))])
 
 
 def describe(experiment: Experiment) -> dict[str, object]:
@@ -247,9 +250,7 @@ def write_tables(experiment: Experiment, folder: Path, tracker: Tracker) -> list
 
     reports = [EvalReport.load(artifact.folder) for artifact in experiment.evaluations.values()]
     found = tables(reports, published_rows())
-    child = tracker.child("figures")
-    log_tables(found, child)
-    child.finish()
+    log_tables(found, tracker)
     files = []
     for suffix, form in (("md", "markdown"), ("tex", "latex"), ("jsonl", "json")):
         files.append(folder / f"figures.{suffix}")
