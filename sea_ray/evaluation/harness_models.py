@@ -98,6 +98,8 @@ def _patient(api: Any) -> Any:
 
     class Patient(api):
         async def amodel_call(self, *args: Any, **settings: Any) -> Any:
+            if None in (settings.get("cache_keys") or ()):
+                settings["cache_keys"] = None  # windows of a text, which can't be kept one by one: the text is, when it is whole
             end = time.monotonic() + _LONGEST_WAIT_S
             while True:
                 try:

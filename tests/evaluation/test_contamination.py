@@ -55,6 +55,6 @@ def test_every_item_of_a_text_is_found_once_and_as_it_was_given():
 
 def test_a_long_document_with_many_near_hits_takes_no_time():
     held_out = Contamination([f"Which of the following statements about planet number {number} holds?" for number in range(60)])
-    start = time.perf_counter()
+    start = time.process_time()
     assert held_out.find("Which of the following statements holds? " * 20_000) is None
-    assert time.perf_counter() - start < 20
+    assert time.process_time() - start < 20

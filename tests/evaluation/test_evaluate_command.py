@@ -55,6 +55,19 @@ def test_a_checkpoint_is_asked_and_its_figures_are_printed_and_written(folder, r
     assert f"sea-ray evaluate model={folder}" in page
 
 
+def test_texts_are_scored_through_an_endpoint_and_kept(folder, root, served, capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("SEA_RAY_API_KEY", served["api_key"])
+    public.sib200(tmp_path / "data" / "sib200", "th", 5)
+    asked = [root, "tasks=[sib200]", "languages=[th]"]
+    door = [f"endpoint={served['url']}", "served_model=tiny", f"tokenizer={folder}"]
+    ran(capsys, f"model={folder}", *asked, "out=here")
+    first = ran(capsys, *door, *asked, "out=there")
+    here, there = (EvalReport.load(tmp_path / name).figure("sib200", "bits_per_byte", "th") for name in ("here", "there"))
+    assert there.value == pytest.approx(here.value, rel=1e-5)
+    monkeypatch.setattr("lm_eval.models.openai_completions.LocalCompletionsAPI.amodel_call", None)
+    assert ran(capsys, *door, *asked, "out=there") == first
+
+
 def test_dialogues_and_refusals_are_asked_beside_the_harness(folder, root, capsys, tmp_path):
     public.write_lines(tmp_path / "data" / "sea.jsonl", [
         {"unit_id": "th-1", "lang": "th", "type": "math", "user_1": "หนึ่งบวกหนึ่ง", "reference_1": "สอง", "user_2": "บวกอีกหนึ่ง",
