@@ -1,6 +1,7 @@
 """A tiny random model with a byte-level tokenizer, its engine and its application."""
 
 import contextlib
+import copy
 import time
 from dataclasses import dataclass
 
@@ -55,7 +56,7 @@ def model(tokenizer):
 @pytest.fixture(scope="session")
 def engine(model, tokenizer):
     torch.set_num_threads(1)
-    engine = TextEngine(model, tokenizer, max_batch=6, prefill_tokens=256)
+    engine = TextEngine(copy.deepcopy(model), tokenizer, max_batch=6, prefill_tokens=256)
     yield engine
     engine.close()
 

@@ -88,8 +88,8 @@ def test_an_engine_that_is_wrong_is_refused_with_both_figures(engine, monkeypatc
 
 
 def test_weights_that_are_no_numbers_are_refused(engine):
-    with torch.no_grad():
-        engine.model.lm_head.weight[:] = torch.nan
+    with engine.reference() as model, torch.no_grad():
+        model.lm_head.weight[:] = torch.nan
     with pytest.raises(MachineError, match="'tiny' gives no number for a probe text"):
         probe(engine)
 
@@ -97,12 +97,13 @@ def test_weights_that_are_no_numbers_are_refused(engine):
 @pytest.fixture
 def pack(engine, tmp_path):
     """The folder of a pack of the engine's model."""
-    neurons = NeuronSet(language="th", indices={("ffn", 0): np.array([1, 5, 40]), ("v", 1): np.array([3])})
-    parameters, deltas = dict(engine.model.named_parameters()), {}
-    for name, place in neurons.slices(describe(engine.model)).items():
-        shape = parameters[name].index_select(place.dim, torch.tensor(place.index)).shape
-        deltas[name] = SliceDelta(place, np.random.default_rng(0).normal(0, 0.3, shape).astype(np.float32))
-    LanguagePack(language="th", deltas=deltas, base_digests=tensor_digests(engine.model)).save(tmp_path)
+    neurons, deltas = NeuronSet(language="th", indices={("ffn", 0): np.array([1, 5, 40]), ("v", 1): np.array([3])}), {}
+    with engine.reference() as model:
+        parameters = dict(model.named_parameters())
+        for name, place in neurons.slices(describe(model)).items():
+            shape = parameters[name].index_select(place.dim, torch.tensor(place.index)).shape
+            deltas[name] = SliceDelta(place, np.random.default_rng(0).normal(0, 0.3, shape).astype(np.float32))
+        LanguagePack(language="th", deltas=deltas, base_digests=tensor_digests(model)).save(tmp_path)
     return tmp_path
 
 
