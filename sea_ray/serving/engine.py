@@ -41,7 +41,7 @@ class TextEngine:
         """Start the engine's thread.
 
         Args:
-            model: causal language model, on its device; on a processor its linear weights are packed in place.
+            model: causal language model, on its device; on a processor its large weights are packed in place.
             tokenizer: the model's.
             max_batch: answers in progress at a time.
             prefill_tokens: tokens of one pass over prompts, padding included, between two steps of the answers; a longer
@@ -130,6 +130,7 @@ class TextEngine:
     @contextlib.contextmanager
     def reference(self) -> Iterator[PreTrainedModel]:
         """Return the model itself, its weights as they came, for plain passes while nobody asks the engine."""
+        self._packs.lay(())
         unpack_weights(self.model)
         try:
             yield self.model

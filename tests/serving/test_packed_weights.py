@@ -1,4 +1,4 @@
-"""On a processor the engine's linear weights are packed: the same bits in their place, the same answers, no second copy."""
+"""On a processor the engine's large weights are packed: the same bits in their place, the same answers, no second copy."""
 
 import copy
 
@@ -8,6 +8,7 @@ from torch import nn
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from sea_ray.neurons.untouched import tensor_digests
+from sea_ray.serving import packed_weights
 from sea_ray.serving.engine import TextEngine
 from sea_ray.serving.exchange import Request
 from sea_ray.serving.packed_weights import PackedLinear, pack_weights, unpack_weights
@@ -58,7 +59,8 @@ def test_the_reference_is_the_plain_model_and_changes_in_it_stay(engine, plain):
     with engine.reference() as model, torch.no_grad():
         assert not packed_names(model)
         for (name, own), other in zip(model.named_parameters(), plain.parameters(), strict=True):
-            assert own.layout is torch.strided and torch.equal(own, other), name
+            assert own.layout is torch.strided, name
+            assert torch.equal(own, other), name
         assert torch.equal(model(ids).logits, plain(ids).logits)
         model.model.layers[1].mlp.up_proj.weight[3] += 1
         plain.model.layers[1].mlp.up_proj.weight[3] += 1
@@ -113,11 +115,16 @@ def test_hooks_stay_on_a_layer_that_is_packed():
 
 
 def test_what_cannot_be_packed_stays_plain(monkeypatch):
-    """Weights of another type, and all of them where torch has the operators no more."""
+    """Weights of another type, all of them where torch has the operators no more, and small ones."""
     half = new_model(dtype=torch.float16)
     pack_weights(half)
     assert not packed_names(half)
-    monkeypatch.setattr(torch.ops, "mkldnn", object())
     model = new_model()
-    pack_weights(model)
+    with monkeypatch.context() as without:
+        without.setattr(torch.ops, "mkldnn", object())
+        pack_weights(model)
     assert not packed_names(model)
+    monkeypatch.setattr(packed_weights, "LEAST_VALUES", 80 * 48)
+    pack_weights(model)
+    assert packed_names(model) == {"lm_head"} | {
+        f"model.layers.{layer}.mlp.{name}" for layer in (0, 1) for name in ("gate_proj", "up_proj", "down_proj")}

@@ -14,6 +14,7 @@ from sea_ray.neurons.sites import describe
 from sea_ray.neurons.untouched import tensor_digests
 from sea_ray.serving.config import ServingConfig
 from sea_ray.serving.engine import TextEngine
+from sea_ray.serving.exchange import Request
 from sea_ray.serving.models import Models, Served
 from sea_ray.serving.probe import NEXT_TOKENS, SENTENCES, check_answers, probe_texts
 
@@ -111,6 +112,16 @@ def test_a_pack_passes_and_leaves_the_weights_as_they_were(engine, pack):
     before = tensor_digests(engine.model)
     probe(engine, packs={"th": pack})
     assert tensor_digests(engine.model) == before
+
+
+def test_a_reference_reads_without_the_pack_of_the_last_request(engine, pack):
+    ids = torch.tensor([[5, 6, 7]])
+    with engine.reference() as model, torch.no_grad():
+        before = model(ids).logits
+    probe(engine, packs={"th": pack})
+    engine.submit([Request(prompt_ids=(5, 6, 7), max_new_tokens=1, pack="th")])[0].result(timeout=30)
+    with engine.reference() as model, torch.no_grad():
+        assert torch.equal(model(ids).logits, before)
 
 
 def test_a_graft_passes(engine, pack):
