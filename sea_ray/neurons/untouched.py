@@ -16,9 +16,9 @@ def digest_tensor(tensor: Tensor) -> str:
     """Return the SHA-256 of a tensor's type, shape and bytes.
 
     Args:
-        tensor: any dense tensor.
+        tensor: dense, or one that has a dense form of the same bits, such as a weight packed for a processor.
     """
-    flat = tensor.detach().contiguous().cpu()
+    flat = tensor.detach().to_dense().contiguous().cpu()
     digest = hashlib.sha256(f"{flat.dtype}{tuple(flat.shape)}".encode())
     digest.update(flat.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

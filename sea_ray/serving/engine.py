@@ -19,6 +19,7 @@ from sea_ray.serving.exchange import Answer, Request, check_request
 from sea_ray.serving.job import Job
 from sea_ray.serving.key_values import KeyValues
 from sea_ray.serving.pack_rows import PackRows
+from sea_ray.serving.packed_weights import pack_weights, unpack_weights
 from sea_ray.serving.prefixes import BLOCK_TOKENS, Block, Prefixes
 from sea_ray.serving.scoring import score_positions, trimmed
 from sea_ray.serving.token_text import TokenBytes
@@ -40,7 +41,7 @@ class TextEngine:
         """Start the engine's thread.
 
         Args:
-            model: causal language model, on its device.
+            model: causal language model, on its device; on a processor its large weights are packed in place.
             tokenizer: the model's.
             max_batch: answers in progress at a time.
             prefill_tokens: tokens of one pass over prompts, padding included, between two steps of the answers; a longer
@@ -65,6 +66,7 @@ class TextEngine:
         self._max_batch = max_batch
         self.prefill_tokens = max(BLOCK_TOKENS, prefill_tokens // BLOCK_TOKENS * BLOCK_TOKENS)
         self._prefixes = Prefixes(prefix_bytes)
+        pack_weights(model)
         self._packs = PackRows(model)
         self._answers = KeyValues(model)
         self._active: list[Job] = []
@@ -127,8 +129,13 @@ class TextEngine:
 
     @contextlib.contextmanager
     def reference(self) -> Iterator[PreTrainedModel]:
-        """Return the model itself for plain passes, while nobody asks the engine."""
-        yield self.model
+        """Return the model itself, its weights as they came, for plain passes while nobody asks the engine."""
+        self._packs.lay(())
+        unpack_weights(self.model)
+        try:
+            yield self.model
+        finally:
+            pack_weights(self.model)
 
     def load_pack(self, name: str, pack: LanguagePack) -> int:
         """Hold a language pack beside the model, for requests that name it.

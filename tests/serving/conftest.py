@@ -1,6 +1,7 @@
 """A tiny random model with a byte-level tokenizer, its engine and its application."""
 
 import contextlib
+import copy
 import time
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from small_world import make_small
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
+from sea_ray.serving import packed_weights
 from sea_ray.serving.app import build_app, load_engine
 from sea_ray.serving.config import ServingConfig
 from sea_ray.serving.engine import TextEngine
@@ -25,6 +27,14 @@ TEXTS = ["Budi tinggal di Jakarta.", "สมชายอยู่ที่เช
          "Lan sống ở Huế.", "小明住在北京。", "Budi lives in Jakarta."]
 TEMPLATE = ("{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n"
             "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def small_weights_are_packed():
+    """Let the tests' small models be read as large ones are; what a test starts as a process reads them as they lie."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(packed_weights, "LEAST_VALUES", 0)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -55,7 +65,7 @@ def model(tokenizer):
 @pytest.fixture(scope="session")
 def engine(model, tokenizer):
     torch.set_num_threads(1)
-    engine = TextEngine(model, tokenizer, max_batch=6, prefill_tokens=256)
+    engine = TextEngine(copy.deepcopy(model), tokenizer, max_batch=6, prefill_tokens=256)
     yield engine
     engine.close()
 

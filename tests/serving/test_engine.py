@@ -1,5 +1,6 @@
 """The engine's figures are the model's own, whatever shares the batch."""
 
+import copy
 import threading
 import time
 
@@ -119,15 +120,15 @@ def test_impossible_prompts_are_refused_with_the_numbers(engine):
 
 
 def test_an_error_in_a_pass_reaches_its_requests_and_the_engine_lives_on(model, tokenizer, prompts):
-    engine = TextEngine(model, tokenizer)
-    body = model.base_model.forward
+    engine = TextEngine(copy.deepcopy(model), tokenizer)
+    body, forward = engine.model.base_model, engine.model.base_model.forward
     try:
-        model.base_model.forward = lambda **_: (_ for _ in ()).throw(RuntimeError("out of memory"))
+        body.forward = lambda **_: (_ for _ in ()).throw(RuntimeError("out of memory"))
         (future,) = engine.submit([ask(engine, prompts[0], 2)])
         with pytest.raises(RuntimeError, match="out of memory"):
             future.result(timeout=10)
     finally:
-        model.base_model.forward = body
+        body.forward = forward
     assert len(answers(engine, [ask(engine, prompts[0], 2)])[0].token_ids) > 0
     engine.close()
     assert not engine._thread.is_alive()

@@ -1,5 +1,6 @@
 """What is asked of vLLM and made of its outputs. vLLM itself doesn't run here: a stand-in speaks its interface."""
 
+import copy
 import sys
 import threading
 import time
@@ -86,7 +87,7 @@ def paged(model, tokenizer, monkeypatch):
 
 
 def test_it_answers_as_the_own_engine_does(paged, model, tokenizer, texts):
-    own = TextEngine(model, tokenizer)
+    own = TextEngine(copy.deepcopy(model), tokenizer)
     try:
         asked = [Request(prompt_ids=tuple(tokenizer(text)["input_ids"]), max_new_tokens=count, score_prompt=True,
                          top_logprobs=top) for text in texts for count, top in ((0, 0), (1, 2), (12, 1))]

@@ -1,5 +1,7 @@
 """What is known of a prompt's beginning changes nothing but the work."""
 
+import copy
+
 import pytest
 import torch
 
@@ -22,9 +24,9 @@ def question_and_options(length=50, options=4):
 @pytest.fixture(scope="module")
 def engines(model, tokenizer):
     torch.set_num_threads(1)
-    some = {"keeps": TextEngine(model, tokenizer, prefill_tokens=256, prefix_bytes=10**8),
-            "keeps nothing": TextEngine(model, tokenizer, prefill_tokens=256, prefix_bytes=0),
-            "reads in parts": TextEngine(model, tokenizer, prefill_tokens=BLOCK_TOKENS, prefix_bytes=0)}
+    some = {"keeps": TextEngine(copy.deepcopy(model), tokenizer, prefill_tokens=256, prefix_bytes=10**8),
+            "keeps nothing": TextEngine(copy.deepcopy(model), tokenizer, prefill_tokens=256, prefix_bytes=0),
+            "reads in parts": TextEngine(copy.deepcopy(model), tokenizer, prefill_tokens=BLOCK_TOKENS, prefix_bytes=0)}
     yield some
     for engine in some.values():
         engine.close()
@@ -83,13 +85,13 @@ def test_options_of_a_question_score_as_each_alone(engines, model, way):
 
 
 def test_a_question_is_read_once_for_all_its_options(model, tokenizer):
-    engine, read = TextEngine(model, tokenizer, prefix_bytes=10**8), 0
+    engine, read = TextEngine(copy.deepcopy(model), tokenizer, prefix_bytes=10**8), 0
 
     def count(_module, _arguments, named):
         nonlocal read
         read += named["input_ids"].numel()
 
-    hook = model.base_model.register_forward_pre_hook(count, with_kwargs=True)
+    hook = engine.model.base_model.register_forward_pre_hook(count, with_kwargs=True)
     try:
         texts = question_and_options(length=6 * BLOCK_TOKENS)
         for future in engine.submit([Request(prompt_ids=tuple(ids), max_new_tokens=1, score_prompt=True) for ids in texts]):

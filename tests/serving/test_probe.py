@@ -14,6 +14,7 @@ from sea_ray.neurons.sites import describe
 from sea_ray.neurons.untouched import tensor_digests
 from sea_ray.serving.config import ServingConfig
 from sea_ray.serving.engine import TextEngine
+from sea_ray.serving.exchange import Request
 from sea_ray.serving.models import Models, Served
 from sea_ray.serving.probe import NEXT_TOKENS, SENTENCES, check_answers, probe_texts
 
@@ -88,8 +89,8 @@ def test_an_engine_that_is_wrong_is_refused_with_both_figures(engine, monkeypatc
 
 
 def test_weights_that_are_no_numbers_are_refused(engine):
-    with torch.no_grad():
-        engine.model.lm_head.weight[:] = torch.nan
+    with engine.reference() as model, torch.no_grad():
+        model.lm_head.weight[:] = torch.nan
     with pytest.raises(MachineError, match="'tiny' gives no number for a probe text"):
         probe(engine)
 
@@ -97,12 +98,13 @@ def test_weights_that_are_no_numbers_are_refused(engine):
 @pytest.fixture
 def pack(engine, tmp_path):
     """The folder of a pack of the engine's model."""
-    neurons = NeuronSet(language="th", indices={("ffn", 0): np.array([1, 5, 40]), ("v", 1): np.array([3])})
-    parameters, deltas = dict(engine.model.named_parameters()), {}
-    for name, place in neurons.slices(describe(engine.model)).items():
-        shape = parameters[name].index_select(place.dim, torch.tensor(place.index)).shape
-        deltas[name] = SliceDelta(place, np.random.default_rng(0).normal(0, 0.3, shape).astype(np.float32))
-    LanguagePack(language="th", deltas=deltas, base_digests=tensor_digests(engine.model)).save(tmp_path)
+    neurons, deltas = NeuronSet(language="th", indices={("ffn", 0): np.array([1, 5, 40]), ("v", 1): np.array([3])}), {}
+    with engine.reference() as model:
+        parameters = dict(model.named_parameters())
+        for name, place in neurons.slices(describe(model)).items():
+            shape = parameters[name].index_select(place.dim, torch.tensor(place.index)).shape
+            deltas[name] = SliceDelta(place, np.random.default_rng(0).normal(0, 0.3, shape).astype(np.float32))
+        LanguagePack(language="th", deltas=deltas, base_digests=tensor_digests(model)).save(tmp_path)
     return tmp_path
 
 
@@ -110,6 +112,16 @@ def test_a_pack_passes_and_leaves_the_weights_as_they_were(engine, pack):
     before = tensor_digests(engine.model)
     probe(engine, packs={"th": pack})
     assert tensor_digests(engine.model) == before
+
+
+def test_a_reference_reads_without_the_pack_of_the_last_request(engine, pack):
+    ids = torch.tensor([[5, 6, 7]])
+    with engine.reference() as model, torch.no_grad():
+        before = model(ids).logits
+    probe(engine, packs={"th": pack})
+    engine.submit([Request(prompt_ids=(5, 6, 7), max_new_tokens=1, pack="th")])[0].result(timeout=30)
+    with engine.reference() as model, torch.no_grad():
+        assert torch.equal(model(ids).logits, before)
 
 
 def test_a_graft_passes(engine, pack):
