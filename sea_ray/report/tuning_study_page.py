@@ -45,7 +45,10 @@ def _arms(data: TuningStudyData) -> Html:
 def _figures(data: TuningStudyData) -> Html:
     return join([_front(data) if data.recommend_by else None, *(_measure(data, measure) for measure in data.measures),
                  paragraph("In brackets the 95 % interval, from the seeds and from the items. The second line of a cell is the "
-                           "difference from the reference, in bold where its interval leaves out 0.", "note")])
+                           "difference from the reference, in bold where its interval leaves out 0.", "note"),
+                 paragraph("Models that are no arm have no seeds: their intervals are of the items alone, and narrower for it. "
+                           "They were asked the same questions and read by the same judge; an endpoint is not asked what is "
+                           "scored by log-probabilities.", "note") if data.others else None])
 
 
 def _front(data: TuningStudyData) -> Html:
@@ -69,6 +72,8 @@ def _measure(data: TuningStudyData, measure: MeasureRow) -> Html:
     rows = [[heading(arm.title, "reference" if arm.name == data.reference else None),
              _cell(arm.sea[measure.name], arm.sea_difference.get(measure.name)),
              _cell(arm.kept[measure.name], arm.kept_difference.get(measure.name))] for arm in data.arms]
+    rows += [[heading(other.title, "no arm: asked as it is"), _cell(other.sea.get(measure.name), None),
+              _cell(other.kept.get(measure.name), None)] for other in data.others]
     if before:
         rows.insert(0, [heading("before", "what every arm starts from"), _cell(before[0], None), _cell(before[1], None)])
     better = "more is better" if measure.higher_is_better else "less is better"
@@ -78,7 +83,9 @@ def _measure(data: TuningStudyData, measure: MeasureRow) -> Html:
                    table(["Arm", number_heading("SEA languages"), number_heading("English and Chinese")], rows, "compact"))
 
 
-def _cell(estimate: Estimate, difference: Estimate | None) -> Html:
+def _cell(estimate: Estimate | None, difference: Estimate | None) -> Html:
+    if estimate is None:
+        return element("td", "not asked", class_="num")
     shown = element("span", f"{formats.figure(estimate.value, 'bits')} ", element("small", _interval(estimate)))
     if difference is None:
         return element("td", shown, class_="num")
@@ -95,19 +102,20 @@ def _languages(data: TuningStudyData) -> Html:
 
 
 def _of_measure(data: TuningStudyData, measure: MeasureRow) -> Html:
-    shown: list[TuningArmRow] = sorted(data.arms, key=lambda arm: arm.name != data.reference)[:5]
+    shown: list[TuningArmRow] = sorted(data.arms, key=lambda arm: arm.name != data.reference)
+    shown = [arm for arm in (*shown, *data.others) if measure.name in arm.by_language][:5]
     series = [Series(name=arm.title, tone=1 + place, dots={
         code: Dot(value=each.value, low=each.low, high=each.high,
                   title=f"{language_name(code)}, {arm.title}: {formats.figure(each.value, 'bits')}")
         for code, each in arm.by_language[measure.name].items()}) for place, arm in enumerate(shown)]
     codes = in_order(shown[0].by_language[measure.name])
     rows = [[heading(arm.title), *(number(formats.figure(arm.by_language[measure.name][code].value, "bits")) for code in codes)]
-            for arm in data.arms]
+            for arm in (*data.arms, *data.others) if measure.name in arm.by_language]
     return element("section", element("h3", measure.title), figure(
         "right is better" if measure.higher_is_better else "left is better",
         dot_plot(f"{measure.title} per language", series, format_tick=formats.general, width=720),
         marks=[(one.name, one.tone) for one in series]),
-        details("All arms", table(["Arm", *map(number_heading, codes)], rows, "compact")))
+        details("All, as a table", table(["Arm", *map(number_heading, codes)], rows, "compact")))
 
 
 def _limits(data: TuningStudyData) -> Html:
