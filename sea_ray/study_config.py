@@ -173,7 +173,7 @@ class TuningStudy:
     measures: Mapping[str, Measure]
     """Name -> measure; each over the SEA languages, and over English and Chinese."""
     recommend_by: str | None = None
-    """Measure of which the arm with the best SEA mean is recommended, among those that surely lose no more than `max_loss` of it
+    """Measure of which the arm with the best SEA mean is recommended, among those that lose no more than `max_loss` of it
     in English and Chinese against the reference; null: nothing is recommended."""
     max_loss: float = 0.02
     """Most that English and Chinese may lose of that measure, in its unit."""

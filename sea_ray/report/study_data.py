@@ -174,4 +174,6 @@ class TuningStudyData(StudyHead):
     """Measure -> items behind it in each language."""
     tokens: Mapping[str, int]
     """Arm -> tokens of one training."""
+    shares: Mapping[str, Mapping[str, float]]
+    """Arm -> language -> share of these tokens."""
     not_shown: tuple[str, ...]

@@ -18,6 +18,8 @@ NOT_SHOWN = (
     "One base, one set of neurons. The seeds change the order of the conversations, not what they start from.",
     "Intervals are of one comparison each; with many arms and measures one or another will leave out 0 by chance.",
 )
+LEAST_DIFFERENCE = 0.01
+"""Of a language's shares, for the page to show them: rounding to whole sequences makes less."""
 
 
 def write_tuning_study(data: TuningStudyData, file: Path) -> None:
@@ -39,7 +41,19 @@ def _arms(data: TuningStudyData) -> Html:
              cell(formats.general(data.settings[arm.name])), number(formats.short_count(data.tokens[arm.name]))]
             for arm in data.arms]
     return join([paragraph(f"Each with {data.seeds} seeds, from the same start; all that is not set here is the same."),
-                 table(["Arm", "what is set", number_heading("tokens")], rows, "compact")])
+                 table(["Arm", "what is set", number_heading("tokens")], rows, "compact"), _shares(data)])
+
+
+def _shares(data: TuningStudyData) -> Html | None:
+    """Return the languages' shares of the tokens, if it is in these that arms differ."""
+    codes = in_order({code for shares in data.shares.values() for code in shares})
+    spread = [[shares.get(code, 0.0) for shares in data.shares.values()] for code in codes]
+    if all(max(some) - min(some) < LEAST_DIFFERENCE for some in spread):
+        return None
+    rows = [[heading(arm.title), *(number(formats.share(data.shares[arm.name].get(code, 0.0))) for code in codes)]
+            for arm in data.arms]
+    return join([paragraph("What each language has of these tokens:"),
+                 table(["Arm", *map(number_heading, codes)], rows, "compact")])
 
 
 def _figures(data: TuningStudyData) -> Html:
@@ -56,15 +70,20 @@ def _front(data: TuningStudyData) -> Html:
     title = next(measure.title for measure in data.measures if measure.name == data.recommend_by)
     reference = next(arm for arm in data.arms if arm.name == data.reference).kept[data.recommend_by].value
     points = [Trial(name=arm.title, x=arm.kept[data.recommend_by].value, y=arm.sea[data.recommend_by].value,
+                    x_interval=_ends(arm.kept[data.recommend_by]), y_interval=_ends(arm.sea[data.recommend_by]),
                     on_front=arm.on_front, keeps_limits=arm.kept[data.recommend_by].value >= reference - data.max_loss,
                     is_winner=arm.name == data.recommended, title=arm.title) for arm in data.arms]
     drawn = scatter(f"{title}: SEA languages against English and Chinese", points, x_name="English and Chinese",
                     y_name="SEA languages", limit=reference - data.max_loss, limit_is_upper=False)
     rows = [[heading(arm.title), number("–" if arm.chance_of_best is None else formats.share(arm.chance_of_best, 0))]
             for arm in sorted(data.arms, key=lambda arm: -(arm.chance_of_best or 0.0))]
-    return join([figure(f"{title}. The line joins the arms that no other beats in both; the shaded side loses more in English "
-                        "and Chinese than is allowed; the ring is what is recommended.", drawn),
+    return join([figure(f"{title}. Bars are 95 % intervals. The line joins the arms that no other beats in both; the shaded side "
+                        "loses more in English and Chinese than is allowed; the ring is what is recommended.", drawn),
                  table(["Arm", number_heading("chance that the rule picks it")], rows, "compact")])
+
+
+def _ends(estimate: Estimate) -> tuple[float, float]:
+    return estimate.low, estimate.high
 
 
 def _measure(data: TuningStudyData, measure: MeasureRow) -> Html:

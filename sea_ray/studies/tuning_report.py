@@ -118,6 +118,7 @@ def tuning_study_data(results: TuningResults, record: Mapping[str, Any]) -> Tuni
         settings={name: arm.settings for name, arm in study.arms.items()},
         items={name: min(figure.n for _, figure in _figures(first, each, groups[0])) for name, each in study.measures.items()},
         tokens={run.arm: run.training.facts["tokens"] for run in results.runs},
+        shares={run.arm: run.training.facts["training"]["realised_shares"] for run in results.runs},
         command=f"sea-ray run {' '.join(record['overrides'])}", config=yaml.safe_dump(record["config"], sort_keys=False),
         versions=record["versions"],
         stages=tuple(StageRow(name=row["name"], kind=row["kind"], seconds=row["seconds"], reused=row["reused"],
