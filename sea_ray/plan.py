@@ -30,8 +30,10 @@ from sea_ray.stages.configs import (
     EvaluationStage,
     ExtendedBaseStage,
     NeuronStage,
+    OtherModelStage,
     SftStage,
 )
+from sea_ray.study_config import OtherModel
 from sea_ray.training.config import MixRule, PolicyControl, PolicyKind, TrainPolicy
 
 VERSIONS: dict[str, int] = {
@@ -40,7 +42,7 @@ VERSIONS: dict[str, int] = {
 }
 
 
-def checkpoint_digests(model: BaseModelConfig | QualityConfig | None, role: str = "checkpoint") -> dict[str, str]:
+def checkpoint_digests(model: BaseModelConfig | QualityConfig | OtherModel | None, role: str = "checkpoint") -> dict[str, str]:
     """Return what a checkpoint is: the digests of a local folder's files, or the Hub id with its revision."""
     if model is None or model.checkpoint is None:
         return {}
@@ -219,6 +221,27 @@ def evaluation(config: ExperimentConfig, name: str, model: Artifact, corpus: Art
                  combine="sea_ray.stages.evaluation:join_shards", place=place, num_shards=num_shards, config=stage,
                  parents={"model": model, "corpus": corpus}, version=VERSIONS["evaluation"],
                  inputs=benchmark_digests(config.benchmarks) | task_digests(config.benchmarks))
+
+
+def other_model(config: ExperimentConfig, name: str, other: OtherModel, corpus: Artifact, tasks: tuple[str, ...]) -> Stage:
+    """Figures of a model that this experiment did not make, on the same questions.
+
+    Args:
+        config: items.
+        name: of the model.
+        other: checkpoint, or the endpoint that is asked.
+        corpus: holds the test documents.
+        tasks: what it is asked.
+    """
+    own = replace(config.evaluation, prompting="chat", tasks=tasks)
+    stage = OtherModelStage(evaluation=own, benchmarks=config.benchmarks, languages=config.corpus.languages, model=name,
+                            world_seed=config.corpus.demo.world_seed, checkpoint=other.checkpoint, revision=other.revision,
+                            endpoint=other.endpoint)
+    place, num_shards = _by_model(config.cluster)
+    return Stage(kind="evaluation", name=f"evaluation/{name}", function="sea_ray.stages.other_models:evaluate_shard",
+                 combine="sea_ray.stages.evaluation:join_shards", place="task" if other.endpoint else place,
+                 num_shards=num_shards, config=stage, parents={"corpus": corpus}, version=VERSIONS["evaluation"],
+                 inputs=benchmark_digests(config.benchmarks) | task_digests(config.benchmarks) | checkpoint_digests(other))
 
 
 def gate(config: ExperimentConfig, winner: Artifact, evaluation: Artifact) -> Stage:

@@ -6,9 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from sea_ray.asking import EndpointConfig
 from sea_ray.errors import ConfigError
 from sea_ray.languages import HIGH_RESOURCE, language
 from sea_ray.neurons.config import Method, SelectionConfig, SiteKind
+
+CHAT_TASKS = ("arithmetic", "translation", "refusal", "safety")
+"""Tasks of the evaluation that read one answer to one question."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +124,25 @@ class TuningArm:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OtherModel:
+    """A model of somebody else, asked what the arms are asked: a checkpoint, or whatever answers at an endpoint."""
+
+    title: str
+    """In words, for the page."""
+    checkpoint: str | None = None
+    """Hub id or folder of a model that chats."""
+    revision: str | None = None
+    """Commit, tag or branch of the Hub id."""
+    endpoint: EndpointConfig | None = None
+    """OpenAI-compatible. One question, one answer: tasks that score log-probabilities or talk for longer are left out."""
+
+    def __post_init__(self) -> None:
+        """Check that it is one of both."""
+        if (self.checkpoint is None) == (self.endpoint is None):
+            raise ConfigError("", "name either a checkpoint, a folder or Hub id, or an endpoint, {url: URL, model: NAME}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Measure:
     """What of the figures is compared."""
 
@@ -150,12 +173,14 @@ class TuningStudy:
     measures: Mapping[str, Measure]
     """Name -> measure; each over the SEA languages, and over English and Chinese."""
     recommend_by: str | None = None
-    """Measure of which the arm with the best SEA mean is recommended, among those that surely lose no more than `max_loss` of it
+    """Measure of which the arm with the best SEA mean is recommended, among those that lose no more than `max_loss` of it
     in English and Chinese against the reference; null: nothing is recommended."""
     max_loss: float = 0.02
     """Most that English and Chinese may lose of that measure, in its unit."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Of the order of the conversations."""
+    others: Mapping[str, OtherModel] = field(default_factory=dict)
+    """Name -> model that stands beside the arms on the page, as it is: it has no seeds, so its intervals are of the items."""
     not_shown: tuple[str, ...] = ()
     """Sentences on what the study does not show."""
 
@@ -169,6 +194,17 @@ class TuningStudy:
             raise ConfigError("stages", f"{', '.join(self.stages) or 'none'}: name broad, high_quality or both in this order")
         if self.recommend_by is not None and self.recommend_by not in self.measures:
             raise ConfigError("recommend_by", f"there is no measure {self.recommend_by!r}; there are {', '.join(self.measures)}")
+        for name in self.others:
+            if name in self.arms:
+                raise ConfigError(f"others.{name}", "an arm has this name; give the other model another")
+            if self.others[name].endpoint and not self.chat_tasks:
+                raise ConfigError(f"others.{name}", f"{', '.join(self.tasks)} need more than an answer to a question, and an "
+                                                    f"endpoint gives no more; add some of {', '.join(CHAT_TASKS)} to tasks")
+
+    @property
+    def chat_tasks(self) -> tuple[str, ...]:
+        """Tasks that an endpoint can be asked."""
+        return tuple(task for task in self.tasks if task in CHAT_TASKS)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -11,6 +12,7 @@ from sea_ray.config import ExperimentConfig
 from sea_ray.decoding import decode
 from sea_ray.errors import ConfigError
 from sea_ray.launch.compose import compose_experiment, compose_values, config_folder, groups
+from sea_ray.pipeline import with_point
 
 REPO = Path(__file__).resolve().parents[1]
 NEEDED = {"local_text": ["corpus.root=/data"]}
@@ -47,6 +49,14 @@ def test_every_file_of_a_group_is_well_formed(group, name):
 def test_every_sweep_can_be_run_on_the_demo(part, name):
     search = getattr(compose_experiment(["experiment=demo", f"sweep/{part}={name}"]).sweep, part)
     assert search.num_trials >= 4
+
+
+@pytest.mark.parametrize("experiment", ["demo", "local_text", "seallms3_0_5b"])
+@pytest.mark.parametrize("study", ["language_balance", "refusal_culture"])
+def test_every_arm_of_a_study_goes_with_every_kind_of_experiment(study, experiment):
+    config = compose_experiment([f"experiment={experiment}", f"study={study}", *NEEDED.get(experiment, [])])
+    for arm in config.study.tuning.arms.values():
+        with_point(replace(config, study=None), arm.settings)
 
 
 def test_the_demo_has_what_the_issue_promises():

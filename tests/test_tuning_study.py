@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from sea_ray.artifacts import RECORD, Store, plain, read_json
+from sea_ray.asking import EndpointConfig
 from sea_ray.errors import ConfigError
 from sea_ray.evaluation.figures import EvalReport, proportion
 from sea_ray.execution import SoloPlatform
@@ -14,9 +15,11 @@ from sea_ray.launch.compose import compose_experiment
 from sea_ray.launch.foresight import foresee
 from sea_ray.report.study_data import Estimate, TuningArmRow
 from sea_ray.report.tuning_study_page import render
+from sea_ray.serving.config import ServingConfig
+from sea_ray.serving.local import serve_in_thread
 from sea_ray.studies.carry_out import carry_out
-from sea_ray.studies.tuning_report import _recommend, estimate, tuning_study_data
-from sea_ray.study_config import Measure, StudyConfig, TuningArm, TuningStudy
+from sea_ray.studies.tuning_report import _other_row, _recommend, estimate, tuning_study_data
+from sea_ray.study_config import Measure, OtherModel, StudyConfig, TuningArm, TuningStudy
 
 EXAM = Measure(title="exam", figures=("exam/accuracy",))
 STUDY = TuningStudy(title="t", question="q", arms={name: TuningArm(title=name) for name in "abc"}, reference="a",
@@ -30,6 +33,21 @@ STUDY = TuningStudy(title="t", question="q", arms={name: TuningArm(title=name) f
 def test_a_study_that_would_mislead_is_refused(change, says):
     with pytest.raises(ConfigError, match=says):
         replace(STUDY, **change)
+
+
+@pytest.mark.parametrize(("change", "says"), [
+    ({"others": {"a": OtherModel(title="t", checkpoint="o/m")}}, "an arm has this name"),
+    ({"others": {"x": OtherModel(title="t", endpoint=EndpointConfig(url="http://h/v1", model="m"))}}, "exam need more"),
+])
+def test_a_model_beside_the_arms_has_a_name_of_its_own_and_something_to_be_asked(change, says):
+    with pytest.raises(ConfigError, match=says):
+        replace(STUDY, **change)
+
+
+@pytest.mark.parametrize("both", [{}, {"checkpoint": "o/m", "endpoint": EndpointConfig(url="http://h/v1", model="m")}])
+def test_a_model_beside_the_arms_is_a_checkpoint_or_an_endpoint(both):
+    with pytest.raises(ConfigError, match="either a checkpoint"):
+        OtherModel(title="t", **both)
 
 
 def test_one_study_at_a_time():
@@ -122,12 +140,15 @@ def test_arms_are_taught_what_they_name_and_nothing_else_differs(finished):
     assert len({run.training.record["parents"]["conversations"] for run in results.runs}) == 4
 
 
+def record_of(config, overrides):
+    return {"name": "s", "overrides": overrides, "config": plain(config), "versions": {"torch": "x"}, "machine": "a machine",
+            "seconds": 1.0, "peak_memory_bytes": 1, "stages": [], "made_at": "now"}
+
+
 def test_a_finished_study_is_reused_whole_and_its_page_shows_every_measure(finished):
     config, results, store, overrides = finished
     assert {state for _, state in foresee(config, store).stages} == {"finished"}
-    record = {"name": "s", "overrides": overrides, "config": plain(config), "versions": {"torch": "x"}, "machine": "a machine",
-              "seconds": 1.0, "peak_memory_bytes": 1, "stages": [], "made_at": "now"}
-    data = tuning_study_data(results, record)
+    data = tuning_study_data(results, record_of(config, overrides))
     text = render(data)
     for measure in data.measures:
         assert measure.title.split(",")[0] in text
@@ -137,3 +158,34 @@ def test_a_finished_study_is_reused_whole_and_its_page_shows_every_measure(finis
     own = [EvalReport.load(run.evaluation.folder) for run in results.runs if run.arm == "both"]
     expected = np.mean([one.figure("exam", "accuracy", code).value for one in own for code in ("id", "th")])
     assert next(arm for arm in data.arms if arm.name == "both").sea["exam"].value == pytest.approx(expected)
+
+
+def test_a_checkpoint_and_an_endpoint_by_name_are_asked_what_the_arms_are_asked(finished, monkeypatch):
+    _, results, store, overrides = finished
+    folder = results.start.folder
+    with serve_in_thread(folder, ServingConfig(port=0)) as endpoint:
+        monkeypatch.setenv("OTHER_KEY", endpoint["api_key"])
+        named = [*overrides, f"+study.tuning.others.start={{title: the start, checkpoint: {folder}}}",
+                 f"+study.tuning.others.served={{title: the start served, endpoint: {{url: {endpoint['url']!r}, "
+                 f"model: {endpoint['model']}, key_variable: OTHER_KEY}}}}"]
+        config = compose_experiment(named)
+        asked = carry_out(config, SoloPlatform(store))
+    before, start, served = (EvalReport.load(one.folder) for one in (asked.before, asked.others["start"], asked.others["served"]))
+    assert start.figures == before.figures
+    assert served.figures == tuple(figure for figure in before.figures if figure.task != "exam")
+    assert [one.response for one in served.details] == [one.response for one in before.details if one.task != "exam"]
+
+    data = tuning_study_data(asked, record_of(config, named))
+    start_row, served_row = data.others
+    assert start_row.sea["refusal_tpr"] == served_row.sea["refusal_tpr"] == data.before["refusal_tpr"][0]
+    assert "exam" in start_row.sea
+    assert "exam" not in served_row.sea
+    assert "not asked" in render(data)
+
+
+def test_a_measure_of_which_a_model_was_asked_only_a_part_is_left_out():
+    both = Measure(title="both", figures=("exam/accuracy", "refusal/tpr"))
+    study = replace(STUDY, measures={"exam": EXAM, "both": both}, others={"x": OtherModel(title="x", checkpoint="o/m")})
+    row = _other_row(study, "x", report({"th": 40, "en": 20}, 80), (["th"], ["en"]))
+    assert set(row.sea) == set(row.kept) == set(row.by_language) == {"exam"}
+    assert (row.sea["exam"].value, row.kept["exam"].value) == (0.5, 0.25)

@@ -29,6 +29,9 @@ class Trial:
     """Shown on hover."""
     on_front: bool = False
     """Whether the line through the points that no other beats goes through this one."""
+    x_interval: tuple[float, float] | None = None
+    y_interval: tuple[float, float] | None = None
+    """Ends of the bars through it; None: none is drawn."""
 
 
 def scatter(label: str, trials: Sequence[Trial], *, x_name: str, y_name: str, limit: float | None = None,
@@ -43,8 +46,10 @@ def scatter(label: str, trials: Sequence[Trial], *, x_name: str, y_name: str, li
         limit_is_upper: whether values above it are excluded.
     """
     shown = [trial for trial in trials if math.isfinite(trial.x) and math.isfinite(trial.y)]
-    across = fit([*(trial.x for trial in shown), *([] if limit is None else [limit])], _LEFT, _WIDTH - _RIGHT, pad=0.1)
-    up = fit([trial.y for trial in shown], _HEIGHT - _BOTTOM, _TOP, pad=0.12)
+    wide = [end for trial in shown for end in (trial.x, *(trial.x_interval or ()))]
+    high = [end for trial in shown for end in (trial.y, *(trial.y_interval or ()))]
+    across = fit([*wide, *([] if limit is None else [limit])], _LEFT, _WIDTH - _RIGHT, pad=0.1)
+    up = fit(high, _HEIGHT - _BOTTOM, _TOP, pad=0.12)
     front = [(across(trial.x), up(trial.y)) for trial in sorted(shown, key=lambda trial: trial.x) if trial.on_front]
     return picture(
         _WIDTH, _HEIGHT, label,
@@ -67,6 +72,9 @@ def _excluded(across: Scale, limit: float, limit_is_upper: bool) -> Html:
 
 def _point(trial: Trial, across: Scale, up: Scale) -> Html:
     x, y = across(trial.x), up(trial.y)
-    ring = element("circle", cx=x, cy=y, r=10.0, class_="ring") if trial.is_winner else None
     tone = 1 if trial.keeps_limits else 0
-    return element("g", ring, mark(x, y, tone, 5.0, trial.title), text(x + 13, y + 4, trial.name, "label"))
+    ring = element("circle", cx=x, cy=y, r=10.0, class_="ring") if trial.is_winner else None
+    wide = trial.x_interval and line(across(trial.x_interval[0]), y, across(trial.x_interval[1]), y, f"interval tone-{tone}")
+    high = trial.y_interval and line(x, up(trial.y_interval[0]), x, up(trial.y_interval[1]), f"interval tone-{tone}")
+    name = text(x + 13, y - 7 if wide else y + 4, trial.name, "label")
+    return element("g", wide, high, ring, mark(x, y, tone, 5.0, trial.title), name)

@@ -163,6 +163,8 @@ class TuningStudyData(StudyHead):
     max_loss: float
     measures: tuple[MeasureRow, ...]
     arms: tuple[TuningArmRow, ...]
+    others: tuple[TuningArmRow, ...]
+    """Models beside the arms, one run each: intervals over the items, no differences, and only what they were asked."""
     before: Mapping[str, tuple[Estimate, Estimate]]
     """Measure -> SEA, English and Chinese of what every arm started from, where it was asked."""
     settings: Mapping[str, Mapping[str, object]]
@@ -172,4 +174,6 @@ class TuningStudyData(StudyHead):
     """Measure -> items behind it in each language."""
     tokens: Mapping[str, int]
     """Arm -> tokens of one training."""
+    shares: Mapping[str, Mapping[str, float]]
+    """Arm -> language -> share of these tokens."""
     not_shown: tuple[str, ...]

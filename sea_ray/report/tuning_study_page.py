@@ -18,6 +18,8 @@ NOT_SHOWN = (
     "One base, one set of neurons. The seeds change the order of the conversations, not what they start from.",
     "Intervals are of one comparison each; with many arms and measures one or another will leave out 0 by chance.",
 )
+LEAST_DIFFERENCE = 0.01
+"""Of a language's shares, for the page to show them: rounding to whole sequences makes less."""
 
 
 def write_tuning_study(data: TuningStudyData, file: Path) -> None:
@@ -39,13 +41,28 @@ def _arms(data: TuningStudyData) -> Html:
              cell(formats.general(data.settings[arm.name])), number(formats.short_count(data.tokens[arm.name]))]
             for arm in data.arms]
     return join([paragraph(f"Each with {data.seeds} seeds, from the same start; all that is not set here is the same."),
-                 table(["Arm", "what is set", number_heading("tokens")], rows, "compact")])
+                 table(["Arm", "what is set", number_heading("tokens")], rows, "compact"), _shares(data)])
+
+
+def _shares(data: TuningStudyData) -> Html | None:
+    """Return the languages' shares of the tokens, if it is in these that arms differ."""
+    codes = in_order({code for shares in data.shares.values() for code in shares})
+    spread = [[shares.get(code, 0.0) for shares in data.shares.values()] for code in codes]
+    if all(max(some) - min(some) < LEAST_DIFFERENCE for some in spread):
+        return None
+    rows = [[heading(arm.title), *(number(formats.share(data.shares[arm.name].get(code, 0.0))) for code in codes)]
+            for arm in data.arms]
+    return join([paragraph("What each language has of these tokens:"),
+                 table(["Arm", *map(number_heading, codes)], rows, "compact")])
 
 
 def _figures(data: TuningStudyData) -> Html:
     return join([_front(data) if data.recommend_by else None, *(_measure(data, measure) for measure in data.measures),
                  paragraph("In brackets the 95 % interval, from the seeds and from the items. The second line of a cell is the "
-                           "difference from the reference, in bold where its interval leaves out 0.", "note")])
+                           "difference from the reference, in bold where its interval leaves out 0.", "note"),
+                 paragraph("Models that are no arm have no seeds: their intervals are of the items alone, and narrower for it. "
+                           "They were asked the same questions and read by the same judge; an endpoint is not asked what is "
+                           "scored by log-probabilities.", "note") if data.others else None])
 
 
 def _front(data: TuningStudyData) -> Html:
@@ -53,15 +70,20 @@ def _front(data: TuningStudyData) -> Html:
     title = next(measure.title for measure in data.measures if measure.name == data.recommend_by)
     reference = next(arm for arm in data.arms if arm.name == data.reference).kept[data.recommend_by].value
     points = [Trial(name=arm.title, x=arm.kept[data.recommend_by].value, y=arm.sea[data.recommend_by].value,
+                    x_interval=_ends(arm.kept[data.recommend_by]), y_interval=_ends(arm.sea[data.recommend_by]),
                     on_front=arm.on_front, keeps_limits=arm.kept[data.recommend_by].value >= reference - data.max_loss,
                     is_winner=arm.name == data.recommended, title=arm.title) for arm in data.arms]
     drawn = scatter(f"{title}: SEA languages against English and Chinese", points, x_name="English and Chinese",
                     y_name="SEA languages", limit=reference - data.max_loss, limit_is_upper=False)
     rows = [[heading(arm.title), number("–" if arm.chance_of_best is None else formats.share(arm.chance_of_best, 0))]
             for arm in sorted(data.arms, key=lambda arm: -(arm.chance_of_best or 0.0))]
-    return join([figure(f"{title}. The line joins the arms that no other beats in both; the shaded side loses more in English "
-                        "and Chinese than is allowed; the ring is what is recommended.", drawn),
+    return join([figure(f"{title}. Bars are 95 % intervals. The line joins the arms that no other beats in both; the shaded side "
+                        "loses more in English and Chinese than is allowed; the ring is what is recommended.", drawn),
                  table(["Arm", number_heading("chance that the rule picks it")], rows, "compact")])
+
+
+def _ends(estimate: Estimate) -> tuple[float, float]:
+    return estimate.low, estimate.high
 
 
 def _measure(data: TuningStudyData, measure: MeasureRow) -> Html:
@@ -69,6 +91,8 @@ def _measure(data: TuningStudyData, measure: MeasureRow) -> Html:
     rows = [[heading(arm.title, "reference" if arm.name == data.reference else None),
              _cell(arm.sea[measure.name], arm.sea_difference.get(measure.name)),
              _cell(arm.kept[measure.name], arm.kept_difference.get(measure.name))] for arm in data.arms]
+    rows += [[heading(other.title, "no arm: asked as it is"), _cell(other.sea.get(measure.name), None),
+              _cell(other.kept.get(measure.name), None)] for other in data.others]
     if before:
         rows.insert(0, [heading("before", "what every arm starts from"), _cell(before[0], None), _cell(before[1], None)])
     better = "more is better" if measure.higher_is_better else "less is better"
@@ -78,7 +102,9 @@ def _measure(data: TuningStudyData, measure: MeasureRow) -> Html:
                    table(["Arm", number_heading("SEA languages"), number_heading("English and Chinese")], rows, "compact"))
 
 
-def _cell(estimate: Estimate, difference: Estimate | None) -> Html:
+def _cell(estimate: Estimate | None, difference: Estimate | None) -> Html:
+    if estimate is None:
+        return element("td", "not asked", class_="num")
     shown = element("span", f"{formats.figure(estimate.value, 'bits')} ", element("small", _interval(estimate)))
     if difference is None:
         return element("td", shown, class_="num")
@@ -95,19 +121,20 @@ def _languages(data: TuningStudyData) -> Html:
 
 
 def _of_measure(data: TuningStudyData, measure: MeasureRow) -> Html:
-    shown: list[TuningArmRow] = sorted(data.arms, key=lambda arm: arm.name != data.reference)[:5]
+    shown: list[TuningArmRow] = sorted(data.arms, key=lambda arm: arm.name != data.reference)
+    shown = [arm for arm in (*shown, *data.others) if measure.name in arm.by_language][:5]
     series = [Series(name=arm.title, tone=1 + place, dots={
         code: Dot(value=each.value, low=each.low, high=each.high,
                   title=f"{language_name(code)}, {arm.title}: {formats.figure(each.value, 'bits')}")
         for code, each in arm.by_language[measure.name].items()}) for place, arm in enumerate(shown)]
     codes = in_order(shown[0].by_language[measure.name])
     rows = [[heading(arm.title), *(number(formats.figure(arm.by_language[measure.name][code].value, "bits")) for code in codes)]
-            for arm in data.arms]
+            for arm in (*data.arms, *data.others) if measure.name in arm.by_language]
     return element("section", element("h3", measure.title), figure(
         "right is better" if measure.higher_is_better else "left is better",
         dot_plot(f"{measure.title} per language", series, format_tick=formats.general, width=720),
         marks=[(one.name, one.tone) for one in series]),
-        details("All arms", table(["Arm", *map(number_heading, codes)], rows, "compact")))
+        details("All, as a table", table(["Arm", *map(number_heading, codes)], rows, "compact")))
 
 
 def _limits(data: TuningStudyData) -> Html:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from sea_ray.artifacts import NOT_IDENTITY
+from sea_ray.asking import EndpointConfig
 from sea_ray.corpus.config import CorpusConfig, NewPieces, TokenizerConfig
 from sea_ray.evaluation.benchmarks import BenchmarkConfig
 from sea_ray.evaluation.config import EvaluationConfig
@@ -133,3 +134,14 @@ class EvaluationStage:
     benchmarks: BenchmarkConfig
     languages: tuple[str, ...]
     world_seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class OtherModelStage(EvaluationStage):
+    """What decides the figures of a model that this experiment did not make."""
+
+    checkpoint: str | None = field(metadata=NOT_IDENTITY)
+    """Hub id or folder. Its content is among the stage's inputs."""
+    revision: str | None = field(metadata=NOT_IDENTITY)
+    endpoint: EndpointConfig | None
+    """Who is asked instead."""

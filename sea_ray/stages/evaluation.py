@@ -54,21 +54,35 @@ def make_suite(config: EvaluationStage, documents: Documents, languages: tuple[s
 
 def evaluate_shard(context: StageContext) -> Mapping[str, Any]:
     """Write the report of this shard's languages."""
-    config: EvaluationStage = context.config
-    languages = tuple(code for code in config.evaluation.languages if code in config.languages)
-    mine = languages[context.shard::context.num_shards]
-    if mine:
+    if languages_of(context):
         checkpoint = Checkpoint.load(context.parents["model"])
-        documents = Documents.load(context.parents["corpus"] / "documents")
-        world, own = World(config.world_seed, config.languages), replace(config.evaluation, languages=mine)
-        generator, engine = make_models(context, checkpoint)
-        report = evaluate(generator, make_suite(config, documents, mine), own, RefusalDetector().is_refusal, is_written_in,
-                          model=config.model, checkpoint=context.parents["model"].name,
-                          number_words=demo_number_words(world, mine), tracker=context.tracker)
-        if config.benchmarks.asked(own.tasks):
-            report = with_benchmarks(report, evaluate_benchmarks(engine(), config.benchmarks, own, context.tracker))
-        report.save(context.folder)
+        report_on(context, *make_models(context, checkpoint), name=context.parents["model"].name)
     return {}
+
+
+def languages_of(context: StageContext) -> tuple[str, ...]:
+    """Return the languages of a shard."""
+    config: EvaluationStage = context.config
+    return tuple(code for code in config.evaluation.languages if code in config.languages)[context.shard::context.num_shards]
+
+
+def report_on(context: StageContext, generator: Generator, engine: Callable[[], Engine] | None, *, name: str) -> None:
+    """Ask a model about a shard's languages and write the report.
+
+    Args:
+        context: of the shard.
+        generator: the model for this project's own questions.
+        engine: what makes the same ready for lm-evaluation-harness; None: its benchmarks are left out.
+        name: by which the report knows what was asked.
+    """
+    config, mine = context.config, languages_of(context)
+    documents = Documents.load(context.parents["corpus"] / "documents")
+    world, own = World(config.world_seed, config.languages), replace(config.evaluation, languages=mine)
+    report = evaluate(generator, make_suite(config, documents, mine), own, RefusalDetector().is_refusal, is_written_in,
+                      model=config.model, checkpoint=name, number_words=demo_number_words(world, mine), tracker=context.tracker)
+    if engine is not None and config.benchmarks.asked(own.tasks):
+        report = with_benchmarks(report, evaluate_benchmarks(engine(), config.benchmarks, own, context.tracker))
+    report.save(context.folder)
 
 
 def join_shards(context: StageContext) -> Mapping[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from sea_ray import plan
@@ -33,6 +34,8 @@ class TuningResults:
     before: Artifact
     """Its evaluation, asked as what it is: without chat if it has not learnt to."""
     runs: tuple[TuningRun, ...]
+    others: Mapping[str, Artifact]
+    """Name -> evaluation of a model that stands beside the arms."""
 
 
 def run_tuning_study(config: ExperimentConfig, platform: Platform) -> TuningResults:
@@ -50,6 +53,10 @@ def run_tuning_study(config: ExperimentConfig, platform: Platform) -> TuningResu
     assert study is not None
     method = replace(config, study=None)
     corpus = platform.run(plan.corpus(method))
+    others = {}  # before all that takes long: a name or key that is wrong is told at once
+    for name, other in study.others.items():
+        tasks = study.chat_tasks if other.endpoint else study.tasks
+        others[name] = platform.run(plan.other_model(method, name, other, corpus, tasks))
     base = platform.run(plan.base(method, corpus))
     statistics = platform.run(plan.detection(method, base, corpus))
     start = platform.run(plan.merged(base, platform.run(plan.neurons(method, base, corpus, statistics))))
@@ -72,4 +79,4 @@ def run_tuning_study(config: ExperimentConfig, platform: Platform) -> TuningResu
         evaluation = platform.run(plan.evaluation(method, stages[name, seed].name, training, corpus, chat=True,
                                                   tasks=study.tasks))
         runs.append(TuningRun(arm=name, seed=seed, training=training, evaluation=evaluation))
-    return TuningResults(corpus=corpus, start=start, before=before, runs=tuple(runs))
+    return TuningResults(corpus=corpus, start=start, before=before, runs=tuple(runs), others=others)

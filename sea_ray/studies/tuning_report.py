@@ -108,7 +108,9 @@ def tuning_study_data(results: TuningResults, record: Mapping[str, Any]) -> Tuni
     return TuningStudyData(
         name=record["name"], made_at=record["made_at"], title=study.title, question=study.question,
         answer=tuple(answer(study, arms, recommended)), reference=study.reference, recommended=recommended,
-        recommend_by=study.recommend_by, max_loss=study.max_loss, arms=arms, seeds=len(study.seeds), not_shown=study.not_shown,
+        recommend_by=study.recommend_by, max_loss=study.max_loss, arms=arms,
+        others=tuple(_other_row(study, name, EvalReport.load(found.folder), groups) for name, found in results.others.items()),
+        seeds=len(study.seeds), not_shown=study.not_shown,
         measures=tuple(MeasureRow(name=name, title=each.title, figures=each.figures, higher_is_better=each.higher_is_better)
                        for name, each in study.measures.items()),
         before={name: tuple(_alone(before, measure, codes) for codes in groups)  # type: ignore[misc]
@@ -116,6 +118,7 @@ def tuning_study_data(results: TuningResults, record: Mapping[str, Any]) -> Tuni
         settings={name: arm.settings for name, arm in study.arms.items()},
         items={name: min(figure.n for _, figure in _figures(first, each, groups[0])) for name, each in study.measures.items()},
         tokens={run.arm: run.training.facts["tokens"] for run in results.runs},
+        shares={run.arm: run.training.facts["training"]["realised_shares"] for run in results.runs},
         command=f"sea-ray run {' '.join(record['overrides'])}", config=yaml.safe_dump(record["config"], sort_keys=False),
         versions=record["versions"],
         stages=tuple(StageRow(name=row["name"], kind=row["kind"], seconds=row["seconds"], reused=row["reused"],
@@ -149,6 +152,18 @@ def _arm_rows(study: TuningStudy, reports: Mapping[str, Reports], groups: tuple[
             by_language={key: {code: estimate(own, measure, [code]) for code in _measured(own[0], measure, (*sea, *kept))}
                          for key, measure in study.measures.items()}))
     return rows
+
+
+def _other_row(study: TuningStudy, name: str, report: EvalReport, groups: tuple[list[str], list[str]]) -> TuningArmRow:
+    """Return the figures of a model beside the arms, with intervals over the items; a measure of which it was not asked every
+    figure is left out."""
+    known = {key: measure for key, measure in study.measures.items()
+             if all(report.of(*figure.split("/", 1)) for figure in measure.figures)}
+    sea, kept = ({key: _alone(report, measure, codes) for key, measure in known.items()} for codes in groups)
+    by_language = {key: {code: _alone(report, measure, [code]) for code in _measured(report, measure, [*groups[0], *groups[1]])}
+                   for key, measure in known.items()}
+    return TuningArmRow(name=name, title=study.others[name].title, sea=sea, kept=kept, sea_difference={}, kept_difference={},
+                        by_language=by_language, chance_of_best=None, on_front=False)
 
 
 def _recommend(study: TuningStudy, rows: Sequence[TuningArmRow]) -> tuple[str | None, dict[str, float], set[str]]:
