@@ -46,6 +46,7 @@ bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.sweep
 	$(BIN)/python -m benchmarks.plan
 	$(BIN)/python -m benchmarks.serving
+	$(BIN)/python -m benchmarks.evaluation --rounds 3
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

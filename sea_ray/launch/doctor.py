@@ -20,6 +20,7 @@ from sea_ray.config import ClusterConfig
 from sea_ray.errors import ConfigError, MachineError, SeaRayError
 from sea_ray.languages import LANGUAGES
 from sea_ray.launch.compose import compose_experiment, config_folder, groups
+from sea_ray.launch.console import print_json
 from sea_ray.launch.machine import GIB, versions
 from sea_ray.launch.wandb_access import resolve_mode
 
@@ -41,13 +42,14 @@ class Finding:
     """What there is and, unless it is well, what to do."""
 
 
-def doctor(overrides: Sequence[str], console: Console, *, online: bool = False) -> int:
+def doctor(overrides: Sequence[str], console: Console, *, online: bool = False, as_json: bool = False) -> int:
     """Print what is there and what is missing; return 0, or the exit code of the gravest thing.
 
     Args:
         overrides: none are needed.
         console: where a person looks.
         online: ask the Hub about every id in `conf/`, too.
+        as_json: print the findings for machines, too.
 
     Raises:
         ConfigError: overrides were given, or there is no configuration folder.
@@ -62,6 +64,8 @@ def doctor(overrides: Sequence[str], console: Console, *, online: bool = False) 
         found += [_show(finding, console) for finding in check_hub()]
     bad = [finding for finding in found if finding.verdict == "bad"]
     console.print(f"\n{len(found)} checks, {len(bad)} of them bad" + ("" if online else "; the Hub was not asked (--online)"))
+    if as_json:
+        print_json({"findings": found, "bad": len(bad), "online": online})
     return MachineError.exit_code if bad else 0
 
 

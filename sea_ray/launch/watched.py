@@ -12,6 +12,7 @@ from sea_ray.artifacts import Store, plain
 from sea_ray.config import ExperimentConfig
 from sea_ray.launch.console import ConsoleTracker
 from sea_ray.launch.ending import public_config
+from sea_ray.launch.live import LiveTracker, View
 from sea_ray.launch.wandb_access import base_url, check_access, resolve_mode
 from sea_ray.launch.wandb_tracker import WandbSettings, WandbTracker
 from sea_ray.launch.wandb_upload import Uploader, recorded
@@ -21,13 +22,14 @@ MIRROR = "events.jsonl"
 
 
 @contextmanager
-def watched(config: ExperimentConfig, store: Store, console: Console) -> Iterator[Tracker]:
+def watched(config: ExperimentConfig, store: Store, console: Console, view: View | None = None) -> Iterator[Tracker]:
     """Yield an experiment's tracker; its runs are closed when the context ends, and W&B gets some seconds for what is left.
 
     Args:
         config: the experiment.
         store: holds the run's folder.
         console: where a person looks.
+        view: shows the steps of trainings on a terminal; None: they are lines.
 
     Raises:
         ConfigError: W&B is to be online, and there is no key, it is refused, or there is no such entity.
@@ -42,7 +44,8 @@ def watched(config: ExperimentConfig, store: Store, console: Console) -> Iterato
     mirror = folder / MIRROR
     store.fetch(mirror)
     before = read_mirror(mirror)
-    parts: list[Tracker] = [ConsoleTracker(console), JsonlTracker(mirror, publish=store.publish if store.is_shared else None)]
+    parts: list[Tracker] = [LiveTracker(view, console) if view else ConsoleTracker(console),
+                            JsonlTracker(mirror, publish=store.publish if store.is_shared else None)]
     if mode != "disabled":
         parts.append(WandbTracker(WandbSettings(
             project=config.tracking.project, group=config.name, identity=_identity(config, store), folder=folder,
