@@ -29,7 +29,7 @@ LOOK_S = 1.0
 """Seconds between two looks for new runs."""
 AGAIN_S = 30.0
 """A run that could not be sent, and a W&B that did not answer, are tried again after so long."""
-LAST_S = 7.0
+LAST_S = 6.0
 """What is not sent so long after the run's end is left for `sea-ray sync`."""
 
 
@@ -46,8 +46,14 @@ def recorded(folder: Path) -> list[Path]:
 
 
 def unsent(folder: Path) -> list[Path]:
-    """Return the newest files of the runs that are not at W&B as a whole."""
-    return [file for file in recorded(folder) if not file.with_suffix(".wandb.synced").exists()]
+    """Return the newest files of the runs that are not at W&B as a whole: never sent to their end, or grown since."""
+    return [file for file in recorded(folder)
+            if not _marker(file).exists() or _marker(file).stat().st_mtime < file.stat().st_mtime]
+
+
+def _marker(file: Path) -> Path:
+    """Return the file beside a run's file that W&B makes when all of it was sent."""
+    return file.with_suffix(".wandb.synced")
 
 
 def send(file: Path, entity: str, *, live: bool) -> None:
@@ -61,8 +67,12 @@ def send(file: Path, entity: str, *, live: bool) -> None:
     os.environ.setdefault("WANDB_DIR", str(file.parents[2]))  # its logs, else in the working directory
     from wandb.cli import beta_sync  # what `wandb beta sync` calls
 
+    _marker(file).unlink(missing_ok=True)
+    began = file.stat()
     beta_sync.sync([file], live=live, entity=entity, project="", run_id="", job_type="", replace_tags="", dry_run=False,
                    skip_confirmation=True, skip_synced=True, skip_online=True, verbose=False, parallelism=1)
+    if not live and _marker(file).exists():
+        os.utime(_marker(file), ns=(began.st_atime_ns, began.st_mtime_ns))  # what was written meanwhile may not have been read
 
 
 def link(folder: Path, entity: str) -> Iterator[tuple[str, str]]:
@@ -138,7 +148,7 @@ class Uploader:
             with contextlib.suppress(OSError):
                 process.stdin.close()
             try:
-                process.wait(LAST_S + 2)
+                process.wait(LAST_S + 1.5)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

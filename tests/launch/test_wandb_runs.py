@@ -140,6 +140,22 @@ def test_a_killed_run_goes_on_in_the_same_wandb_run_without_doubled_or_lost_poin
     assert not unsent(driver.folder)
 
 
+def test_what_a_killed_run_left_is_sent_and_sent_again_when_there_is_more(tmp_path, service):
+    driver = Driver(tmp_path)
+    code, out = driver(0, 7, "kill")
+    assert code == -signal.SIGKILL, out
+    code, out = send(driver, service)
+    assert code == 0, out
+    assert service.points(only_run(service), "th/loss") == POINTS[:7]
+    (file,) = recorded(driver.folder)
+    assert not unsent(driver.folder)
+    os.utime(file)  # as if its run were still open, and wrote on
+    assert unsent(driver.folder) == [file]
+    code, out = send(driver, service)
+    assert (code, "send        1 of 1 runs" in out) == (0, True), out
+    assert service.points(only_run(service), "th/loss") == POINTS[:7]
+
+
 def test_a_network_that_goes_away_in_the_middle_costs_seconds_at_the_end_and_no_point(tmp_path, service):
     driver = Driver(tmp_path, service.url)
     process = driver.start(0, 10, "wait")
