@@ -23,18 +23,19 @@ from sea_ray.safety.refusal_judge import JudgeConfig
 
 REPO = Path(__file__).resolve().parents[1]
 PAGE = REPO / "docs" / "configuration.md"
-COMMANDS: dict[str, type] = {"sea-ray evaluate": EvaluateConfig, "sea-ray judge: refusals": JudgeConfig,
-                             "sea-ray judge: dialogues": DialogueJudgeConfig}
+COMMANDS: dict[str, type] = {"`sea-ray evaluate`": EvaluateConfig, "`sea-ray judge`, of refusals": JudgeConfig,
+                             "`sea-ray judge`, of dialogues": DialogueJudgeConfig}
 """Heading -> settings of a command that takes no experiment."""
 _WORDS = {str: "text", int: "whole number", float: "number", bool: "true or false", type(None): "null", Any: "anything"}
 _INTRO = """# Settings
 
 <!-- Made by `python -m handbook` from the dataclasses; edit their docstrings, not this page. -->
 
-Every setting is said on the command line by its dotted path, `sea-ray run experiment=demo corpus.demo.train_documents=500`, or in a
-file of `conf/`. The composition begins with one file of each group, then comes the file of `conf/experiment/`, then the command line.
-`group=NAME` takes another file of a group. A default below is what holds where neither a file nor the command line says anything;
-*needed* has none. A wrong name or value is refused before anything starts, with its path and the nearest names.
+Every setting is said on the command line by its dotted path, `sea-ray run experiment=demo corpus.demo.train_documents=500`, or
+in a file of `conf/`. The composition begins with one file of each group, then comes the file of `conf/experiment/`, then the
+command line. `group=NAME` takes another file of a group. A default below is what holds where neither a file nor the command
+line says anything; *needed* has none. A wrong name or value is refused before anything starts, with its path and the nearest
+names.
 """
 
 
@@ -69,7 +70,7 @@ def page() -> str:
             parts += _section(section, sections)
     parts.append("\n## Commands with settings of their own")
     for title, kind in COMMANDS.items():
-        parts += [f"\n### `{title}`\n", f"{_prose(inspect.getdoc(kind) or '')}\n",
+        parts += [f"\n### {title}\n", f"{_prose(inspect.getdoc(kind) or '')}\n",
                   *_table(kind, sections, dataclasses.fields(kind))]
     return "\n".join(parts) + "\n"
 

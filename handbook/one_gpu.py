@@ -67,10 +67,10 @@ def planned(overrides: Sequence[str]) -> Planned:
 def tables() -> str:
     """Return the part of the page that is made."""
     plans, table = {name: planned(overrides) for name, overrides in PLANS.items()}, load_accelerators()
-    lines = [BEGIN, "", "```sh", *(f"sea-ray plan {' '.join(overrides)}  # {name}" for name, overrides in PLANS.items()), "```", "",
+    lines = [BEGIN, "", "```sh", *(f"sea-ray plan {' '.join(said)}  # {name}" for name, said in PLANS.items()), "```", "",
              f"**Planned, not measured on a GPU**: memory and peak rates of `conf/accelerators.yaml` ({table.dated}), of which",
-             f"{table.usable_memory_frac:.0%} of the memory and {table.utilisation:.0%} of the rate are taken to be of use; prices of "
-             "`conf/prices.yaml`.", "",
+             f"{table.usable_memory_frac:.0%} of the memory and {table.utilisation:.0%} of the rate are taken to be of use; "
+             "prices of `conf/prices.yaml`.", "",
              "| | a worker's peak, neurons | all values, or LoRA | it may hold | fits | hours | price |",
              "|---|---|---|---|---|---|---|", *(_row(name, plan) for name, plan in plans.items()), "",
              "What does not fit, and what the command says of it:", ""]
