@@ -1,4 +1,4 @@
-"""Write the pages of docs/ that are made: `python -m handbook`."""
+"""Write the pages of docs/ that are made."""
 
 from handbook import configuration, one_gpu
 

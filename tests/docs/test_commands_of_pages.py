@@ -1,8 +1,9 @@
-"""Every command of the README and of docs/ is one that there is: known, with known options, and composed up to the point where it
-would begin; what needs a cloud says so."""
+"""Every command of the README, of docs/ and of --help is one that there is: known, with known options, and composed up to the
+point where it would begin; what needs a cloud says so."""
 
 import importlib.util
 import re
+import shlex
 import typing
 from collections.abc import Mapping
 from dataclasses import is_dataclass
@@ -10,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from shell_blocks import CLOUD, PAGES, PARSED, REPO, commands
+from shell_blocks import CLOUD, PAGES, PARSED, REPO, Command, commands
 
 from sea_ray.artifacts import plain
 from sea_ray.config import ExperimentConfig
@@ -23,7 +24,9 @@ from sea_ray.launch.evaluate_command import EvaluateConfig, _settings
 from sea_ray.launch.serve_command import service_settings, split_overrides
 from sea_ray.safety.refusal_judge import JudgeConfig
 
-FOUND = [command for page in PAGES for command in commands(page)]
+HELP = [Command("--help", number, tuple(shlex.split(line))) for number, line in enumerate(cli.EXAMPLES.splitlines(), 1)
+        if line.startswith("  sea-ray ")]
+FOUND = [*(command for page in PAGES for command in commands(page)), *HELP]
 OURS = [command for command in FOUND if command.words[0] == "sea-ray"]
 TARGETS = set(re.findall(r"^([a-z][\w-]*):", (REPO / "Makefile").read_text(), re.MULTILINE))
 CLOUDS = {("ray", "up"), ("ray", "down"), ("ray", "exec"), ("ray", "dashboard"), ("kubectl",), ("gcloud",), ("aws",),
