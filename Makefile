@@ -47,6 +47,7 @@ bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.sweep
 	$(BIN)/python -m benchmarks.plan
 	$(BIN)/python -m benchmarks.serving
+	$(BIN)/python -m benchmarks.evaluation --rounds 3
 
 docs: $(VENV)/.installed
 	$(BIN)/pip install --quiet --constraint requirements.lock --editable '.[docs]'

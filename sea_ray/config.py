@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 from urllib.parse import urlsplit
 
+from sea_ray.artifacts import NOT_IDENTITY
 from sea_ray.cluster import BudgetConfig, ClusterConfig
 from sea_ray.corpus.config import CorpusConfig, NewPieces, TokenizerConfig
 from sea_ray.errors import ConfigError, nearest
@@ -252,6 +253,12 @@ class TrackingConfig:
     """auto: online if there is a key in the environment or ~/.netrc, else offline."""
     project: str = "sea-ray"
     """W&B project."""
+    entity: str | None = None
+    """W&B user or team whose project it is; null is the key's own."""
+    upload: bool = False
+    """Whether the winner's files are sent to W&B from a local store; else its artifact says where they lie."""
+    registry: str | None = "model"
+    """W&B registry in whose collection of the project's name the winner is linked; null: none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -262,6 +269,9 @@ class ExperimentConfig:
     """Name of the run: its folder in the store and its W&B group."""
     experiment: str | None = None
     """File of conf/experiment that was chosen."""
+    until: Literal["detection", "neurons", "sweeps", "end"] = field(default="end", metadata=NOT_IDENTITY)
+    """Where to stop: with every neuron's importance, with the merged packs of the sweep over neurons, with both sweeps, or after
+    everything. What is finished by then is reused when the experiment goes on."""
     seed: int = 0
     """Of the model's first weights."""
     corpus: CorpusConfig
@@ -288,6 +298,8 @@ class ExperimentConfig:
             if code not in self.corpus.languages:
                 raise ConfigError("neurons.languages", f"{code!r} is not in corpus.languages; add it there or take it "
                                                        f"out here (there: {', '.join(self.corpus.languages)})")
+        if self.study is not None and self.until != "end":
+            raise ConfigError("until", f"{self.until}, but a study is carried out as a whole: leave it out, or set study=null")
         study = self.study.neurons if self.study else None
         for code in study.languages if study else ():
             if code not in self.neurons.languages:

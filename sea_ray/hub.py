@@ -48,7 +48,7 @@ def dataset_rows(dataset: str, *, name: str | None, split: str, revision: str | 
             number += 1
     except Exception as error:  # of a package that may be another tomorrow: see _NETWORK_PACKAGES
         at = "" if number is None else f" at row {number:,}"
-        if _is_networks(error) or (isinstance(error, OSError) and not isinstance(error, _BROKEN)):
+        if is_networks(error) or (isinstance(error, OSError) and not isinstance(error, _BROKEN)):
             said = f"{type(error).__name__}: {error}"  # some say nothing
             raise MachineError(f"{place}: the network or the disk failed{at} ({said}); try again") from error
         if not isinstance(error, (*_BROKEN, datasets.exceptions.DatasetsError)):
@@ -56,12 +56,12 @@ def dataset_rows(dataset: str, *, name: str | None, split: str, revision: str | 
         raise DataError(f"cannot be opened or read{at} ({error}); check {setting} and your access to it", file=place) from error
 
 
-def _is_networks(error: BaseException | None) -> bool:
+def is_networks(error: BaseException | None) -> bool:
     """Return whether an error, or the one that it was raised from, is the network's."""
     if error is None or getattr(getattr(error, "response", None), "status_code", None) in _NOT_THERE:
         return False
     packages = {kind.__module__.partition(".")[0] for kind in type(error).__mro__}
-    return bool(packages & _NETWORK_PACKAGES) or _is_networks(error.__cause__)
+    return bool(packages & _NETWORK_PACKAGES) or is_networks(error.__cause__)
 
 
 def dataset_digests(dataset: str, revision: str | None, place: str) -> dict[str, str]:

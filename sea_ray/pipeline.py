@@ -1,6 +1,6 @@
 """The whole method, in order: open this first.
 
-Each line of `run_experiment` is a stage: a typed config and the artifacts that it is made from go in, an artifact comes out.
+Each line that says `plan.` is a stage: a typed config and the artifacts that it is made from go in, an artifact comes out.
 Where it is computed is the platform's business, what it is made of is in `sea_ray.plan`, how it is computed in
 `sea_ray.stages`, and the algorithms are in the rooms.
 """
@@ -23,23 +23,41 @@ from sea_ray.search_space import Point, label
 
 
 @dataclass(frozen=True, kw_only=True)
-class Experiment:
-    """The results of a finished experiment."""
+class Detected:
+    """What is there once every neuron has its importance."""
 
     corpus: Artifact
     base: Artifact
     statistics: Artifact
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taught(Detected):
+    """What is there once the neurons of each language are trained."""
+
     thresholds: Choice
     """The sweep over LSN thresholds; its winner holds the packs."""
+    merged: Artifact
+
+
+@dataclass(frozen=True, kw_only=True)
+class Swept(Taught):
+    """What is there once both sweeps have a winner."""
+
+    conversations: tuple[Artifact, ...]
+    """Packed conversations; of a finished experiment with and without safety data."""
+    mixes: Choice
+    """The sweep over SFT language mixes, read after stage 1; its winner goes on into stage 2."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment(Swept):
+    """The results of a finished experiment."""
+
     controls: Mapping[str, Artifact]
     """Arms beside the winner as checkpoints, trained on the same tokens."""
     control_packs: tuple[Artifact, ...]
     """What the controls of other neurons are merged from."""
-    merged: Artifact
-    conversations: tuple[Artifact, ...]
-    """Packed conversations, with and without safety data."""
-    mixes: Choice
-    """The sweep over SFT language mixes, read after stage 1; its winner goes on into stage 2."""
     winner: Artifact
     """The winning mix after both stages: the deployed checkpoint."""
     without_safety: Artifact
@@ -65,26 +83,20 @@ def run_experiment(config: ExperimentConfig, platform: Platform) -> Experiment:
     Raises:
         SeaRayError: whatever a stage refuses, with who must act.
     """
-    corpus = platform.run(plan.corpus(config))
-    base = platform.run(plan.base(config, corpus))
-    statistics = platform.run(plan.detection(config, base, corpus))
-
-    thresholds = sweep(config, config.sweep.neurons, platform, "neurons", "neurons.training.seed",
-                       lambda point: plan.neurons(point, base, corpus, statistics))
-    best = with_point(config, thresholds.winner.point)
-    packs = _artifact(thresholds)
-    merged = platform.run(plan.merged(base, packs))
+    detected = detect(config, platform)
+    taught = teach(config, detected, platform)
+    corpus, base, merged = detected.corpus, detected.base, taught.merged
+    best = with_point(config, taught.thresholds.winner.point)
     controls: dict[str, Artifact] = {}
     control_packs: list[Artifact] = []
     for control in config.neurons.neuron_controls:
-        control_packs.append(platform.run(plan.control_neurons(best, control, base, corpus, statistics)))
+        control_packs.append(platform.run(plan.control_neurons(best, control, base, corpus, detected.statistics)))
         controls[control] = platform.run(plan.merged(base, control_packs[-1], name=f"control/{control}_merged"))
     for arm in config.neurons.policy_controls:
         controls[arm] = platform.run(plan.continued_pretraining(best, arm, base, corpus))
 
-    conversations = platform.run(plan.conversations(config, corpus))
-    mixes = sweep(best, config.sweep.mixes, platform, "sft", "sft.broad.seed",
-                  lambda point: plan.sft(point, "broad", merged, conversations, corpus))
+    swept = mix(config, taught, platform)
+    (conversations,), mixes = swept.conversations, swept.mixes
     best, broad = with_point(best, mixes.winner.point), _artifact(mixes)
     winner = platform.run(plan.sft(best, "high_quality", broad, conversations, corpus))
     unsafe_data = platform.run(plan.conversations(config, corpus, with_safety=False))
@@ -97,9 +109,49 @@ def run_experiment(config: ExperimentConfig, platform: Platform) -> Experiment:
                     for name, model in controls.items()}
     evaluations["winner"] = _evaluate_served(best, winner, corpus, platform)
     gate = platform.run(plan.gate(best, winner, evaluations["winner"]))
-    return Experiment(corpus=corpus, base=base, statistics=statistics, thresholds=thresholds, controls=controls,
-                      control_packs=tuple(control_packs), merged=merged, conversations=(conversations, unsafe_data), mixes=mixes,
-                      winner=winner, without_safety=without_safety, evaluations=evaluations, gate=gate)
+    return Experiment(**vars(swept) | {"conversations": (conversations, unsafe_data)}, controls=controls, winner=winner,
+                      control_packs=tuple(control_packs), without_safety=without_safety, evaluations=evaluations, gate=gate)
+
+
+def run_part(config: ExperimentConfig, platform: Platform) -> Detected | Taught | Swept:
+    """Carry out an experiment up to `config.until`, without what stands beside it: controls, evaluations.
+
+    Args:
+        config: the experiment.
+        platform: where stages are computed.
+
+    Raises:
+        SeaRayError: whatever a stage refuses.
+    """
+    detected = detect(config, platform)
+    if config.until == "detection":
+        return detected
+    taught = teach(config, detected, platform)
+    return taught if config.until == "neurons" else mix(config, taught, platform)
+
+
+def detect(config: ExperimentConfig, platform: Platform) -> Detected:
+    """Make corpus and base, and measure every neuron's importance for every language."""
+    corpus = platform.run(plan.corpus(config))
+    base = platform.run(plan.base(config, corpus))
+    return Detected(corpus=corpus, base=base, statistics=platform.run(plan.detection(config, base, corpus)))
+
+
+def teach(config: ExperimentConfig, found: Detected, platform: Platform) -> Taught:
+    """Train the neurons of each language, for each trial of the sweep over thresholds, and merge the winner's."""
+    thresholds = sweep(config, config.sweep.neurons, platform, "neurons", "neurons.training.seed",
+                       lambda point: plan.neurons(point, found.base, found.corpus, found.statistics))
+    merged = platform.run(plan.merged(found.base, _artifact(thresholds)))
+    return Taught(**vars(found), thresholds=thresholds, merged=merged)
+
+
+def mix(config: ExperimentConfig, taught: Taught, platform: Platform) -> Swept:
+    """Fine-tune what was merged in stage 1, for each trial of the sweep over language mixes."""
+    best = with_point(config, taught.thresholds.winner.point)
+    conversations = platform.run(plan.conversations(config, taught.corpus))
+    mixes = sweep(best, config.sweep.mixes, platform, "sft", "sft.broad.seed",
+                  lambda point: plan.sft(point, "broad", taught.merged, conversations, taught.corpus))
+    return Swept(**vars(taught), conversations=(conversations,), mixes=mixes)
 
 
 def sweep(config: ExperimentConfig, search: SweepConfig, platform: Platform, name: str, seed: str,

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import yaml
 
-from sea_ray.artifacts import Artifact, read_json
+from sea_ray.artifacts import Artifact, plain, read_json
 from sea_ray.config import ExperimentConfig
 from sea_ray.decoding import decode
 from sea_ray.evaluation.figures import EvalReport
+from sea_ray.evaluation.published import published_rows
 from sea_ray.languages import LANGUAGES, SEA_LANGUAGES
 from sea_ray.objective import Choice, SweepConfig
 from sea_ray.pipeline import Experiment
@@ -30,6 +32,7 @@ from sea_ray.report.data import (
     Limit,
     NeuronMap,
     NeuronRow,
+    PublishedRow,
     ReportData,
     StageRow,
     Sweep,
@@ -46,6 +49,9 @@ ARMS = {"neuron-trained": "merged neurons", "random_matched": "random neurons, m
 """Evaluated model -> name of the arm; the first is the method."""
 EXAMPLE_KINDS = ("refusal", "safety_general", "safety_culture", "translation", "arithmetic")
 BOOTSTRAP_SAMPLES = 2000
+NOT_SHOWN = ("One seed: differences between neighbouring trials of a sweep are not told from chance here.",
+             "A small model on a small world: effects at 0.5-7 billion parameters may differ.")
+"""What no single run shows."""
 
 
 def unit_of(metric: str) -> Unit:
@@ -77,11 +83,34 @@ def _document_bits(report: EvalReport, code: str) -> tuple[np.ndarray, np.ndarra
 def figure_rows(reports: Mapping[str, EvalReport]) -> Iterator[FigureRow]:
     """Yield every figure of the four compared models."""
     for model, report in reports.items():
-        for figure in report.figures if model not in ARMS or model == "neuron-trained" else ():
-            unit = unit_of(figure.metric)
-            yield FigureRow(model=model, task=figure.task, metric=figure.metric, language=figure.language, unit=unit,
-                            value=figure.value, n=figure.n, low=figure.low, high=figure.high,
-                            higher_is_better=figure.higher_is_better)
+        if model not in ARMS or model == "neuron-trained":
+            yield from rows_of(model, report)
+
+
+def rows_of(model: str, report: EvalReport) -> Iterator[FigureRow]:
+    """Yield every figure of a model under the name that it has on the page."""
+    for figure in report.figures:
+        yield FigureRow(model=model, task=figure.task, metric=figure.metric, language=figure.language, value=figure.value,
+                        unit=unit_of(figure.metric), n=figure.n, low=figure.low, high=figure.high,
+                        higher_is_better=figure.higher_is_better)
+
+
+def published() -> tuple[PublishedRow, ...]:
+    """Return what others have published, as the page shows it."""
+    return tuple(PublishedRow(**plain(row)) for row in published_rows())
+
+
+def evaluation_data(report: EvalReport, command: str) -> ReportData:
+    """Return what the page of `sea-ray evaluate` shows.
+
+    Args:
+        report: of the one model.
+        command: repeats it.
+    """
+    return ReportData(
+        experiment=report.model, made_at=time.strftime("%Y-%m-%d %H:%M"), title="sea_ray evaluation",
+        command=command, figures=tuple(rows_of("measured", report)), published=published(),
+        config=yaml.safe_dump(plain(report.settings), allow_unicode=True, sort_keys=False))
 
 
 def example_rows(reports: Mapping[str, EvalReport], models: tuple[str, ...]) -> Iterator[Example]:
@@ -280,13 +309,12 @@ def report_data(experiment: Experiment, record: Mapping[str, Any]) -> ReportData
                       f"Mix {label(experiment.mixes.winner.point)}: {experiment.mixes.reason}.",
         headline=(("exam", "accuracy"), ("refusal", "balanced_accuracy"), ("translation", "chrf_into_english")),
         found=tuple(found), not_found=tuple(absent),
-        not_shown=("One seed: differences between neighbouring trials of a sweep are not told from chance here.",
-                   "A small model on a small world: effects at 0.5-7 billion parameters may differ."),
+        not_shown=NOT_SHOWN,
         figures=tuple(figure_rows(reports)), bits=tuple(bits),
         baselines=(*(Baseline(task=task, metric="f1", label="always refusing", value=2 / 3) for task in dict.fromkeys(
                         figure.task for report in reports.values() for figure in report.figures if figure.metric == "f1")),
                    Baseline(task="exam", metric="accuracy", label="guessing", value=0.25)),
-        gate=Gate(passed=experiment.gate.facts["passed"], reasons=tuple(experiment.gate.facts["reasons"]),
+        published=published(), gate=Gate(passed=experiment.gate.facts["passed"], reasons=tuple(experiment.gate.facts["reasons"]),
                   limits=config["safety"]["gate"]),
         examples=tuple(example_rows(reports, ("base", "winner"))),
         sweeps=(sweep_row(experiment.thresholds, searches["neurons"], "Share of neurons per language",

@@ -26,10 +26,10 @@ LEVELS = ({"errors", "board"}, {"languages", "tracking", "artifacts", "decoding"
           {"asking", "hub", "leases", "search_space"}, set(ROOMS), {"execution", "upkeep"},
           {"objective", "stages", "cluster", "study_config"},
           {"config", "search"}, {"plan", "provenance"}, {"pipeline"}, {"studies"},
-          {"run_report", "data_report"}, {"launch"}, {"jobs"})
+          {"run_report", "data_report", "part_tables", "model_folder"}, {"unfinished_report", "model_card"}, {"launch"}, {"jobs"})
 """A part imports only parts of a lower level, and itself."""
 
-EDGE = {"ray", "deepspeed", "hydra", "omegaconf", "wandb"}
+EDGE = {"ray", "deepspeed", "hydra", "omegaconf", "wandb", "wandb_workspaces"}
 """Libraries that only sea_ray/launch knows."""
 
 

@@ -48,6 +48,11 @@ class Benchmark:
     columns: tuple[str, ...] = ()
     """Names of the columns of files that have none."""
 
+    @property
+    def is_written(self) -> bool:
+        """Whether answers are written; else options or texts are scored by their log-probabilities."""
+        return self.part in ("arithmetic", "translation")
+
 
 def _each(template: str, codes: Sequence[str] = tuple(LANGUAGES), **other: str) -> dict[str, tuple[str, ...]]:
     return {code: (other.get(code) or template.format(code=code, flores=language(code).flores),) for code in codes}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,9 @@ class BenchmarkConfig:
         for name, place in self.files.items():
             if name not in (known := (*BENCHMARKS, *OWN)):
                 raise ConfigError(f"files.{name}", f"unknown benchmark{nearest(name, known)}")
+            if Path(place).is_absolute():
+                raise ConfigError(f"files.{name}", f"{place!r} is no path below benchmarks.root; set root to a folder above it, "
+                                                   "and name the rest here")
             if name in OWN and _is_hub(place):
                 raise ConfigError(f"files.{name}", "this benchmark is read from files; name its path below benchmarks.root")
 
@@ -48,6 +51,26 @@ class BenchmarkConfig:
     def asked(self, tasks: tuple[str, ...]) -> list[str]:
         """Return the benchmarks that lm-evaluation-harness asks and that are like some tasks."""
         return [name for name in self.files if name in BENCHMARKS and BENCHMARKS[name].part in tasks]
+
+
+def check_chat_route(names: Sequence[str], prompting: str) -> None:
+    """Refuse what a chat route can't be asked.
+
+    Args:
+        names: keys of BENCHMARKS or OWN.
+        prompting: as in EvaluationConfig.
+
+    Raises:
+        ConfigError: options or texts would be scored, or the prompting is not "chat".
+    """
+    scored = [name for name in names if name in BENCHMARKS and not BENCHMARKS[name].is_written]
+    if scored:
+        written = ", ".join(name for name in (*BENCHMARKS, *OWN) if name not in BENCHMARKS or BENCHMARKS[name].is_written)
+        raise ConfigError("tasks", f"{', '.join(scored)}: scored by log-probabilities of options or texts, which a chat route "
+                                   f"does not give; ask route=completions, or of a chat route only {written}")
+    if prompting != "chat":
+        raise ConfigError("prompting", f"{prompting!r}: a chat route puts every question into the chat format; ask "
+                                       "route=completions, or set prompting=chat")
 
 
 def input_digests(benchmarks: BenchmarkConfig) -> dict[str, str]:
@@ -90,16 +113,40 @@ def task_digests(benchmarks: BenchmarkConfig) -> dict[str, str]:
     return {f"tasks/{name}": digest_file(task_folder() / f"{name}.yaml") for name in benchmarks.files if name in BENCHMARKS}
 
 
-def held_out_texts(benchmarks: BenchmarkConfig, languages: tuple[str, ...]) -> list[str]:
-    """Return what must not be trained on of all benchmarks: passages, questions with and without options, requests, turns.
+@dataclass(frozen=True, kw_only=True)
+class HeldOutText:
+    """A text that must not be trained on, and the item that it is of."""
+
+    benchmark: str
+    language: str
+    item: int
+    """Place of the item among its benchmark's in the language, from 0, as in details.jsonl where all are asked."""
+    text: str
+
+
+def held_out(benchmarks: BenchmarkConfig, languages: tuple[str, ...]) -> Iterator[HeldOutText]:
+    """Yield what must not be trained on of all benchmarks: passages, questions with and without options, requests, turns.
 
     Raises:
         DataError: a wrong row, with file and line.
     """
-    texts = [text for name in benchmarks.files if name in BENCHMARKS for code in languages
-             for asked in published(name, code, benchmarks.place(name))["test"] for text in asked.passages]
-    own = (item for name in benchmarks.files if name in OWN for code in languages for item in _read_own(benchmarks, name, code))
-    return texts + [text for item in own for text in (item.turns if isinstance(item, DialogueItem) else (item.prompt,))]
+    for name in sorted(benchmarks.files, key=OWN.__contains__):
+        for code in languages:
+            for number, texts in enumerate(_item_texts(benchmarks, name, code)):
+                yield from (HeldOutText(benchmark=name, language=code, item=number, text=text) for text in texts)
+
+
+def held_out_texts(benchmarks: BenchmarkConfig, languages: tuple[str, ...]) -> list[str]:
+    """Return the texts of `held_out`."""
+    return [one.text for one in held_out(benchmarks, languages)]
+
+
+def _item_texts(benchmarks: BenchmarkConfig, name: str, code: str) -> Iterator[tuple[str, ...]]:
+    if name in BENCHMARKS:
+        yield from (asked.passages for asked in published(name, code, benchmarks.place(name))["test"])
+    else:
+        for item in _read_own(benchmarks, name, code):
+            yield item.turns if isinstance(item, DialogueItem) else (item.prompt,)
 
 
 def own_items(benchmarks: BenchmarkConfig, config: EvaluationConfig) -> Suite:

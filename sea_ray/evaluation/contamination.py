@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import regex
@@ -39,16 +39,19 @@ class _Passages:
                 self.places[letters[start : start + self.run]].append((len(self.items), start))
             self.items.append(letters)
 
-    def find(self, letters: str) -> str | None:
-        """Return the first common passage that is long enough."""
+    def find(self, letters: str) -> Iterator[tuple[str, str]]:
+        """Yield item and common passage for each item that has one which is long enough, in the order of the text."""
+        found: set[int] = set()
         for start in range(len(letters) - self.run + 1):
             for number, place in self.places.get(letters[start : start + self.run], ()):
+                if number in found:
+                    continue
                 item, first = self.items[number], max(0, start - self.needed)
                 before = _common(letters[first:start][::-1], item[:place][::-1])
                 after = _common(letters[start : start + self.needed], item[place : place + self.needed])
                 if before + after >= min(self.needed, len(item)):
-                    return letters[start - before : start + after]
-        return None
+                    found.add(number)
+                    yield item, letters[start - before : start + after]
 
 
 def _common(first: str, second: str) -> int:
@@ -63,14 +66,26 @@ class Contamination:
     def __init__(self, items: Iterable[str]) -> None:
         """Args: items: questions and passages that no model may be trained on."""
         self._han, self._letters = _Passages(run=8, needed=32, least=16), _Passages(run=16, needed=80, least=40)
-        for item in dict.fromkeys(map(_folded, items)):
+        self._texts: dict[str, str] = {}
+        for text in items:
+            self._texts.setdefault(_folded(text), text)
+        for item in self._texts:
             mostly_han = 2 * len(_HAN.findall(item)) > len(item)
             (self._han if mostly_han else self._letters).add(item)
 
     def find(self, text: str) -> str | None:
         """Return a passage, folded, that a text shares with an item, or None."""
+        return next((passage for _, passage in self._found(text)), None)
+
+    def find_all(self, text: str) -> dict[str, str]:
+        """Return item, as it was given, -> a passage, folded, that a text shares with it; of items alike the first."""
+        return {self._texts[item]: passage for item, passage in self._found(text)}
+
+    def _found(self, text: str) -> Iterator[tuple[str, str]]:
         letters = _folded(text)
-        return self._letters.find(letters) or (self._han.find(letters) if _HAN.search(letters) else None)
+        yield from self._letters.find(letters)
+        if _HAN.search(letters):
+            yield from self._han.find(letters)
 
 
 def _folded(text: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from sea_ray.errors import ConfigError, DataError, MachineError
 from sea_ray.evaluation.benchmark_sources import BENCHMARKS, has_language
-from sea_ray.evaluation.benchmarks import BenchmarkConfig, task_folder
+from sea_ray.evaluation.benchmarks import BenchmarkConfig, check_chat_route, task_folder
 from sea_ray.evaluation.config import EvaluationConfig
 from sea_ray.evaluation.figures import Detail, EvalReport, Figure
 from sea_ray.evaluation.harness_figures import details_of, figures_of, mean_of_sources
@@ -48,10 +48,11 @@ def evaluate_benchmarks(engine: Engine, benchmarks: BenchmarkConfig, config: Eva
 
     Raises:
         DataError: a wrong row, with file and line.
-        ConfigError: the tokenizer has no chat template but is to chat, or answers leave no room for prompts.
+        ConfigError: answers leave no room for prompts; a chat route is to score, or to continue plain text.
+        DataError: the tokenizer has no chat template but is to chat.
         MachineError: the endpoint fails.
     """
-    _check(engine, config)
+    _check(engine, benchmarks, config)
     tracker, figures, details, tasks = tracker or NullTracker(), list[Figure](), list[Detail](), dict[str, Any]()
     for name in benchmarks.asked(config.tasks):
         place = benchmarks.place(name)
@@ -152,8 +153,10 @@ def _sources(benchmarks: BenchmarkConfig, name: str, code: str, config: Evaluati
     return [source for source in config.sources(code) if has_language(name, source, place)]
 
 
-def _check(engine: Engine, config: EvaluationConfig) -> None:
-    if config.prompting == "chat" and engine.tokenizer.chat_template is None:
+def _check(engine: Engine, benchmarks: BenchmarkConfig, config: EvaluationConfig) -> None:
+    if engine.tokenizer is None:
+        check_chat_route(benchmarks.asked(config.tasks), config.prompting)
+    elif config.prompting == "chat" and engine.tokenizer.chat_template is None:
         raise DataError("the tokenizer has no chat template; evaluate with evaluation.prompting=plain")
     if config.max_new_tokens > engine.max_tokens // 2:
         raise ConfigError("evaluation.max_new_tokens", f"{config.max_new_tokens} tokens for an answer leave less than half of "
@@ -168,6 +171,8 @@ def _prompt_hash(samples: Sequence[Mapping[str, Any]]) -> str:
 
 def _cut(engine: Engine, samples: Sequence[Mapping[str, Any]], task: Any) -> int:
     """Return how many items are longer than the context, so that the harness left their beginning out."""
+    if engine.tokenizer is None:
+        return 0  # the server refuses them
     if task.OUTPUT_TYPE == "loglikelihood_rolling":
         return 0  # long texts are read window by window
     first = {one["doc_id"]: one["arguments"] for one in samples}

@@ -1,4 +1,4 @@
-"""The two ways in which lm-evaluation-harness meets a model: in this process, and through an OpenAI-compatible endpoint."""
+"""How lm-evaluation-harness meets a model: in this process, or through one of two routes of an OpenAI-compatible endpoint."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import logging
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from sea_ray.evaluation.remote import HttpGenerator
+from sea_ray.evaluation.remote import ChatGenerator, HttpGenerator
 from sea_ray.evaluation.tokens import RequestTokens
 
 WRITTEN_ROWS = 32
@@ -33,9 +33,10 @@ class Engine:
 
     lm: Any
     """lm_eval.api.model.LM."""
-    tokenizer: PreTrainedTokenizerBase
+    tokenizer: PreTrainedTokenizerBase | None
+    """None behind a chat route: there the server makes the prompts, and no text can be scored."""
     max_tokens: int
-    """Longest prompt with its answer."""
+    """Longest prompt with its answer; behind a chat route not known, and the server refuses what is longer."""
     settings: Mapping[str, Any]
     """What is said of it in a report."""
 
@@ -48,8 +49,7 @@ class Engine:
         from lm_eval.api.model import CachingLM
 
         database.parent.mkdir(parents=True, exist_ok=True)
-        return Engine(lm=CachingLM(self.lm, str(database)), tokenizer=self.tokenizer, max_tokens=self.max_tokens,
-                      settings=self.settings)
+        return replace(self, lm=CachingLM(self.lm, str(database)))
 
 
 @contextmanager
@@ -92,12 +92,11 @@ def in_process(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> En
     return Engine(lm=lm, tokenizer=tokenizer, max_tokens=max_tokens, settings={"backend": "hf"})
 
 
-def _patient_completions() -> type:
-    """Return the harness' `local-completions`, which here waits for a busy server and cuts prompts where `hf` does."""
+def _patient(api: Any) -> Any:
+    """Return one of the harness' models of an endpoint, which here waits for a busy server and cuts prompts where `hf` does."""
     import aiohttp
-    from lm_eval.models.openai_completions import LocalCompletionsAPI
 
-    class PatientCompletions(LocalCompletionsAPI):
+    class Patient(api):
         async def amodel_call(self, *args: Any, **settings: Any) -> Any:
             end = time.monotonic() + _LONGEST_WAIT_S
             while True:
@@ -115,7 +114,7 @@ def _patient_completions() -> type:
             finally:
                 self.max_length += 1
 
-    return PatientCompletions
+    return Patient
 
 
 def through_endpoint(url: str, api_key: str, model_name: str, folder: Path, tokenizer: PreTrainedTokenizerBase, max_tokens: int
@@ -134,11 +133,37 @@ def through_endpoint(url: str, api_key: str, model_name: str, folder: Path, toke
         ConfigError: unknown model, refused key, or an endpoint without prompt log-probabilities: chance would be scored.
         MachineError: nobody answers.
     """
+    from lm_eval.models.openai_completions import LocalCompletionsAPI
+
     HttpGenerator(url, api_key, model_name, tokenizer, max_tokens=max_tokens).close()  # asks for what it needs
     with quiet():
-        lm = _patient_completions()(
+        lm = _patient(LocalCompletionsAPI)(
             base_url=f"{url.rstrip('/')}/completions", model=model_name, tokenizer=str(folder), tokenizer_backend="huggingface",
             header={"Authorization": f"Bearer {api_key}"} if api_key else {}, num_concurrent=_CONCURRENCY,
             batch_size=WRITTEN_ROWS // _CONCURRENCY, max_retries=_ATTEMPTS, max_length=max_tokens, add_bos_token=False,
             custom_prefix_token_id=RequestTokens(tokenizer, max_tokens).prefix_id)
     return Engine(lm=lm, tokenizer=tokenizer, max_tokens=max_tokens, settings={"backend": "local-completions"})
+
+
+def through_chat(url: str, api_key: str, model_name: str) -> Engine:
+    """Return a served model as the harness' `local-chat-completions`: it writes answers, and scores nothing.
+
+    Args:
+        url: root of the API.
+        api_key: sent as bearer token; "" sends none.
+        model_name: as /models lists it.
+
+    Raises:
+        ConfigError: unknown model or refused key.
+        MachineError: nobody answers.
+    """
+    from lm_eval.models.openai_completions import LocalChatCompletion
+
+    asked = ChatGenerator(url, api_key, model_name)
+    asked.chat([[{"role": "user", "content": "a b c"}]], 1)
+    asked.close()
+    with quiet():
+        lm = _patient(LocalChatCompletion)(
+            base_url=f"{url.rstrip('/')}/chat/completions", model=model_name, max_retries=_ATTEMPTS, num_concurrent=WRITTEN_ROWS,
+            header={"Authorization": f"Bearer {api_key}"} if api_key else {})
+    return Engine(lm=lm, tokenizer=None, max_tokens=ChatGenerator.max_tokens, settings={"backend": "local-chat-completions"})

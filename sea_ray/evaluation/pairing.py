@@ -16,7 +16,7 @@ from sea_ray.evaluation.figures import FEW, Detail, EvalReport
 
 SAMPLES = 10_000
 """Resamples of a paired bootstrap: its smallest p-value is 1 in so many."""
-BESIDE = frozenset({"seconds", "prompts", "checkpoint", "bootstrap_samples", "seed"})
+BESIDE = frozenset({"seconds", "prompts", "checkpoint", "bootstrap_samples", "seed", "overlap"})
 """Settings that change no answer and no score, or are compared by themselves."""
 MODELS_OWN = frozenset({"backend", "cut", "prompt_hash"})
 """What lm-evaluation-harness says of how it reached a model, of its context, and of prompts in its chat format."""

@@ -120,7 +120,10 @@ def _how(settings: Mapping[str, Any]) -> str:
     """Return in words how a model was asked, as far as the settings say it."""
     said = [("asked as {}", "prompting"), ("{}", "decoding"), ("up to {} tokens", "max_new_tokens"),
             ("in dialogues {}", "dialogue_tokens"), ("checkpoint {}", "checkpoint"), ("judged by {}", "judge")]
-    return ", ".join(words.format(settings[key]) for words, key in said if settings.get(key))
+    counts = settings["overlap"]["items"] if "overlap" in settings else {}
+    overlap = [f"of {name} {count} {'item is' if count == 1 else 'items are'} in its training data"
+               for name, count in counts.items()]
+    return ", ".join([*(words.format(settings[key]) for words, key in said if settings.get(key)), *overlap])
 
 
 def _cell(figure: Figure) -> Cell:

@@ -1,17 +1,23 @@
-"""What a person at the terminal sees: stages, training steps with loss and ETA, results. Plain lines, at a bearable rate."""
+"""What a person sees in lines: stages, training steps with loss and ETA, results; and what a machine reads. Lines are all that a
+log gets; a terminal has a view below them (`live.py`)."""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import sys
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.text import Text
 
-from sea_ray.tracking import Row
+from sea_ray.artifacts import plain
+from sea_ray.tracking import About, Made, Row
 
+_OUTPUT: ContextVar[TextIO | None] = ContextVar("output", default=None)
 EVERY_S = 2.0
 """Training steps of one run are shown this often at most."""
 
@@ -30,9 +36,8 @@ class ConsoleTracker:
         if step is None or now - self._last < EVERY_S:
             return
         self._last = now
-        parts = [f"{name} {_short(value)}" for name, value in figures.items() if name != "num_steps"]
-        total = f"/{figures['num_steps']:.0f}" if "num_steps" in figures else ""
-        self.console.print(Text(f"    {self.run}  step {step}{total}  {'  '.join(parts)}", style="dim"))
+        parts = [f"{name} {_short(value)}" for name, value in figures.items()]
+        self.console.print(Text(f"    {self.run}  step {step}  {'  '.join(parts)}", style="dim"))
 
     def note(self, text: str) -> None:
         """Print a line of prose."""
@@ -41,7 +46,10 @@ class ConsoleTracker:
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
         """Do nothing: a long table is for files and W&B."""
 
-    def child(self, name: str) -> ConsoleTracker:
+    def made(self, result: Made) -> None:
+        """Do nothing: the narrator tells of results."""
+
+    def child(self, name: str, about: About | None = None) -> ConsoleTracker:
         """Return a tracker whose lines carry `name`."""
         return ConsoleTracker(self.console, f"{self.run}/{name}" if self.run else name)
 
@@ -51,6 +59,43 @@ class ConsoleTracker:
 
 def _short(value: Any) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def show_rows(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
+    """Print rows of the same columns, numbers to the right; a yes is a star, and what has parts is for --json alone."""
+    columns = [name for name, value in (rows[0] if rows else {}).items() if not isinstance(value, dict)]
+    lines = [columns, *([_cell(row[name]) for name in columns] for row in rows)]
+    widths = [max(len(line[place]) for line in lines) for place in range(len(columns))]
+    numeric = [any(isinstance(row[name], int | float) for row in rows) for name in columns]
+    for number, line in enumerate(lines):
+        text = "  ".join(cell.rjust(width) if right else cell.ljust(width)
+                         for cell, width, right in zip(line, widths, numeric, strict=True))
+        console.print(Text(text.rstrip(), style="" if number else "bold"))
+
+
+def _cell(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return "*" if value else ""
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+@contextlib.contextmanager
+def for_machines() -> Iterator[None]:
+    """Keep standard output for print_json while the context is open: what else is written there, as libraries do, goes to
+    standard error."""
+    token = _OUTPUT.set(sys.stdout)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _OUTPUT.reset(token)
+
+
+def print_json(value: object) -> None:
+    """Print a command's result for machines: one line of JSON on standard output."""
+    print(json.dumps(plain(value), ensure_ascii=False), file=_OUTPUT.get(), flush=True)
 
 
 def is_terminal() -> bool:

@@ -13,7 +13,7 @@ from sea_ray.artifacts import Store
 from sea_ray.launch.compose import compose_experiment
 from sea_ray.launch.machine import check_room
 from sea_ray.launch.narrator import Narrator
-from sea_ray.launch.run import make_tracker
+from sea_ray.launch.watched import watched
 
 
 def data(overrides: Sequence[str], console: Console) -> int:
@@ -32,7 +32,8 @@ def data(overrides: Sequence[str], console: Console) -> int:
     check_room(config.cluster, folder)
     from sea_ray.launch.ray_platform import RayPlatform
 
-    with RayPlatform.open(store, make_tracker(config, folder, console), config.cluster, trains=False) as platform:
+    with (watched(config, store, console) as tracker,
+          RayPlatform.open(store, tracker, config.cluster, trains=False) as platform):
         narrator = Narrator(platform, console)
         corpus = narrator.run(plan.corpus(config))
         conversations = narrator.run(plan.conversations(config, corpus))

@@ -20,8 +20,9 @@ from sea_ray.config import ClusterConfig
 from sea_ray.errors import ConfigError, MachineError, SeaRayError
 from sea_ray.languages import LANGUAGES
 from sea_ray.launch.compose import compose_experiment, config_folder, groups
+from sea_ray.launch.console import print_json
 from sea_ray.launch.machine import GIB, versions
-from sea_ray.launch.wandb_tracker import resolve_mode
+from sea_ray.launch.wandb_access import resolve_mode
 
 Verdict = Literal["ok", "note", "bad"]
 _STYLES: dict[Verdict, str] = {"ok": "green", "note": "yellow", "bad": "red"}
@@ -41,13 +42,14 @@ class Finding:
     """What there is and, unless it is well, what to do."""
 
 
-def doctor(overrides: Sequence[str], console: Console, *, online: bool = False) -> int:
+def doctor(overrides: Sequence[str], console: Console, *, online: bool = False, as_json: bool = False) -> int:
     """Print what is there and what is missing; return 0, or the exit code of the gravest thing.
 
     Args:
         overrides: none are needed.
         console: where a person looks.
         online: ask the Hub about every id in `conf/`, too.
+        as_json: print the findings for machines, too.
 
     Raises:
         ConfigError: overrides were given, or there is no configuration folder.
@@ -62,6 +64,8 @@ def doctor(overrides: Sequence[str], console: Console, *, online: bool = False) 
         found += [_show(finding, console) for finding in check_hub()]
     bad = [finding for finding in found if finding.verdict == "bad"]
     console.print(f"\n{len(found)} checks, {len(bad)} of them bad" + ("" if online else "; the Hub was not asked (--online)"))
+    if as_json:
+        print_json({"findings": found, "bad": len(bad), "online": online})
     return MachineError.exit_code if bad else 0
 
 
@@ -88,7 +92,7 @@ def check_machine() -> Iterator[Finding]:
     yield from _room()
     mode = resolve_mode("auto")
     yield Finding(verdict="ok", subject="W&B", text={
-        "online": "a key is there: runs are shown online", "offline": "no key: runs stay here, `wandb sync` sends them later",
+        "online": "a key is there: runs are shown online", "offline": "no key: runs stay here, `sea-ray sync` sends them later",
         "disabled": "switched off by WANDB_MODE"}[mode])
     yield from _fonts()
 

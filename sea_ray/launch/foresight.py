@@ -64,13 +64,15 @@ class Foresight:
     def __init__(self, store: Store) -> None:
         """Args: store: is looked into, never written.
 
-        `stages` are all stages in order, `results` kind -> the last finished one's, `sweeps` what is known of these.
+        `stages` are all stages in order, `results` kind -> the last finished one's, `sweeps` what is known of these,
+        `trials` name of a sweep -> its trials.
         """
         self.store = store
         self.tracker: Tracker = NullTracker()
         self.stages: list[tuple[Stage, State]] = []
         self.results: dict[str, Artifact] = {}
         self.sweeps: list[PlannedSweep] = []
+        self.trials: dict[str, list[Trial]] = {}
         self._undecided = False
 
     def run(self, stage: Stage) -> Artifact:
@@ -87,6 +89,7 @@ class Foresight:
         done, first = [], len(self.stages)
         while (proposal := search.ask()) is not None:
             done.append(proposal.ended(self.run(proposal.stage)))
+        self.trials[name] = done
         states = [state for _, state in self.stages[first:]]
         self.sweeps.append(PlannedSweep(
             name=name, num_trials=search.num_trials, num_finished=states.count("finished"), is_open="open" in states,

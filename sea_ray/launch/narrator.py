@@ -12,6 +12,7 @@ from rich.console import Console
 
 from sea_ray.artifacts import Artifact, Store
 from sea_ray.execution import Endpoint, Platform, Search, Stage, Trial
+from sea_ray.launch.live import View
 from sea_ray.tracking import Tracker
 
 
@@ -33,6 +34,8 @@ class Narrator:
 
     platform: Platform
     console: Console
+    view: View | None = None
+    """What a terminal shows below the lines."""
     rows: list[StageRow] = field(default_factory=list)
 
     @property
@@ -57,6 +60,8 @@ class Narrator:
         reused = self.store.find(stage.key) is not None
         if not reused:
             self.console.print(f"[bold]start[/] {stage.name}")
+            if self.view is not None:
+                self.view.begin(stage.name)
         artifact = self.platform.run(stage)
         self._done(stage.name, artifact, reused)
         return artifact
@@ -65,6 +70,9 @@ class Narrator:
         """Run a sweep and tell of each trial."""
         self.console.print(f"[bold]sweep[/] {name}: {search.num_trials} trials")
         start = time.monotonic()
+        if self.view is not None:
+            self.view.begin(f"sweep {name}, {search.num_trials} trials")
+            search = self.view.watch(search)
         results = self.platform.sweep(name, search)
         for trial in results:
             if trial.artifact is not None:

@@ -148,7 +148,7 @@ def pack_folders(folder: Path) -> dict[str, Path]:
     return {file.parent.name: file.parent for file in sorted(folder.glob("*/pack.json"))}
 
 
-def check_gate_record(facts: dict, name: str, ignore: bool) -> None:
+def check_gate_record(facts: dict, name: str, ignore: bool, remedy: str = "Serve it") -> None:
     """Refuse a checkpoint that failed its safety gate.
 
     Raises:
@@ -156,7 +156,7 @@ def check_gate_record(facts: dict, name: str, ignore: bool) -> None:
     """
     if not facts["passed"] and not ignore:
         raise SeaRayError(f"the winner of {name!r} failed its safety gate: {'; '.join(facts['reasons'])}. "
-                          "Serve it all the same with safety.ignore_gate=true")
+                          f"{remedy} all the same with safety.ignore_gate=true")
 
 
 def stored(store: Store, place: dict[str, str]) -> Artifact:

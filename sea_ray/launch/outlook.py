@@ -6,6 +6,7 @@ import math
 import statistics
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from sea_ray.artifacts import Store
 from sea_ray.config import ExperimentConfig
@@ -239,6 +240,20 @@ def summary(outlook: Outlook) -> Iterator[str]:
         ways.append(f"{usd(on_demand)} on demand" + (" (assumed)" if offer.of.is_assumed else ""))
         yield (f"price       {offer.provider}, {offer.count} x {offer.machine}: {' or '.join(ways)} ({offer.of.region}, "
                f"{offer.of.dated})")
+
+
+def as_values(outlook: Outlook) -> dict[str, Any]:
+    """Return what a run will take as plain values: seconds, bytes, USD; None where something is not known."""
+    return {
+        "name": outlook.config.name, "seconds": outlook.seconds, "seconds_by_kind": outlook.seconds_by_kind(),
+        "stages": [{"name": each.stage.name, "kind": each.stage.kind, "state": each.state, "seconds": each.seconds,
+                    "bytes": each.num_bytes, "fingerprint": each.stage.key.fingerprint} for each in outlook.stages],
+        "sweeps": [{"name": each.name, "trials": each.num_trials, "finished": None if each.is_open else each.num_finished}
+                   for each in outlook.foresight.sweeps],
+        "peak_bytes": outlook.peak_bytes, "state_bytes": outlook.state_bytes,
+        "result_bytes": sum(outlook.bytes_by_kind().values()),
+        "prices": [{"provider": offer.provider, "machine": offer.machine, "count": offer.count, "spot_usd": spot,
+                    "on_demand_usd": on_demand, "dated": str(offer.of.dated)} for offer, spot, on_demand in prices(outlook)]}
 
 
 def usd(price: Range) -> str:

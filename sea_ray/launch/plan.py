@@ -13,22 +13,23 @@ from sea_ray.errors import ConfigError
 from sea_ray.launch.accelerators import TextRates, load_accelerators
 from sea_ray.launch.budget import machine_price
 from sea_ray.launch.compose import compose_experiment
-from sea_ray.launch.console import agreed, is_terminal
+from sea_ray.launch.console import agreed, is_terminal, print_json
 from sea_ray.launch.durations import Pace
 from sea_ray.launch.foresight import model_shape
-from sea_ray.launch.outlook import Outlook, can_time, foretell, hours, summary, text_bytes, usd
+from sea_ray.launch.outlook import Outlook, as_values, can_time, foretell, hours, summary, text_bytes, usd
 from sea_ray.launch.prices import Machine, cheapest_processors, usd_per_hour
 from sea_ray.launch.room import Forecast, excess, gigabytes, parts, room_of
 from sea_ray.training.estimate import activation_bytes, micro_batches, step_work
 
 
-def plan(overrides: Sequence[str], console: Console, *, measure: bool = True) -> int:
+def plan(overrides: Sequence[str], console: Console, *, measure: bool = True, as_json: bool = False) -> int:
     """Print what an experiment will do and take, and return the exit code; nothing starts but a few steps that are timed.
 
     Args:
         overrides: Hydra overrides; `experiment=NAME` is required.
         console: where a person looks.
         measure: whether steps are timed where this machine is the one that will train.
+        as_json: print the plan for machines, too.
 
     Raises:
         SeaRayError: the configuration is wrong, or the model's shape is not known.
@@ -57,6 +58,8 @@ def plan(overrides: Sequence[str], console: Console, *, measure: bool = True) ->
     for reason in refused:
         console.print(f"[red]no room[/]     {reason}")
     console.print("[red]`sea-ray run` will refuse this[/]" if refused else "fits        as far as these estimates go")
+    if as_json:
+        print_json(as_values(outlook) | {"fits": not refused, "refused": refused})
     return 0
 
 

@@ -18,17 +18,19 @@ import ray
 from sea_ray.artifacts import Artifact, Store
 from sea_ray.config import BudgetConfig, ClusterConfig
 from sea_ray.errors import BudgetError, MachineError, SeaRayError
-from sea_ray.execution import Endpoint, Search, Stage, Trial
+from sea_ray.execution import Endpoint, Proposal, Search, Stage, Trial
 from sea_ray.launch.budget import Meter, machine_price
 from sea_ray.launch.capacity import check_capacity
 from sea_ray.launch.machine import cluster_address
 from sea_ray.launch.proxy import CALLBACK
 from sea_ray.launch.run_queue import IDLE_S, open_queue
+from sea_ray.launch.stage_figures import MAP_COLUMNS, figures, made, neuron_map
 from sea_ray.launch.sweep import run_in_group, run_sweep
 from sea_ray.launch.tasks import run_as_tasks
 from sea_ray.launch.worker_group import WorkerGroup
 from sea_ray.leases import once
-from sea_ray.tracking import Tracker
+from sea_ray.search_space import Point
+from sea_ray.tracking import About, Tracker
 
 
 @contextlib.contextmanager
@@ -89,6 +91,8 @@ class RayPlatform:
         self._stack = stack
         self._queue_name = f"queue-{os.getpid()}-{int(time.time())}"
         self._children: dict[tuple[str, str], Tracker] = {}
+        self._stages: dict[str, Stage] = {}
+        self._points: dict[str, Point] = {}
         self._finished: set[str] = set()
         self._draining = threading.Event()
         self._queue: Any = None
@@ -139,7 +143,9 @@ class RayPlatform:
 
     def _child(self, run: str, part: str = "") -> Tracker:
         if (run, part) not in self._children:
-            self._children[run, part] = self._child(run).child(part) if part else self.tracker.child(run)
+            stage = self._stages.get(run)
+            about = About(key=stage.key.fingerprint, settings=self._points.get(run, {})) if stage else None
+            self._children[run, part] = self._child(run).child(part) if part else self.tracker.child(run, about)
         return self._children[run, part]
 
     def _drain_once(self) -> None:
@@ -175,6 +181,7 @@ class RayPlatform:
         if (reason := self.meter.reached()) is not None:
             raise BudgetError(f"{reason}, before {stage.name}: run again with a higher limit, what is finished is reused")
         self._start()
+        self._stages[stage.name] = stage
         try:
             if stage.place == "group":
                 self._groups[0].start()
@@ -197,10 +204,11 @@ class RayPlatform:
     def _finish(self, name: str, artifact: Artifact) -> None:
         with contextlib.suppress(ray.exceptions.RayError):
             self._drain_once()
-        child = self._child(name)
-        figures = {name: value for name, value in artifact.facts.items() if isinstance(value, int | float)}
-        if figures:
-            child.log(None, **figures)
+        child, stage = self._child(name), self._stages[name]
+        child.log(None, **figures(artifact, self._usd_per_hour()))
+        if rows := neuron_map(artifact):
+            child.table("neuron_map", MAP_COLUMNS, rows)
+        child.made(made(artifact, self.store, stage))
         self._end(name, failed=False)
 
     def _end(self, run: str, *, failed: bool) -> None:
@@ -215,7 +223,10 @@ class RayPlatform:
                 group.start()
             return self._scratch / "tune"
 
-        done = run_sweep(name, search, self.store, self._queue_name, start,
+        def begin(proposal: Proposal) -> None:
+            self._stages[proposal.stage.name], self._points[proposal.stage.name] = proposal.stage, proposal.point
+
+        done = run_sweep(name, search, self.store, self._queue_name, start, begin,
                          max_concurrent=max(self.config.max_concurrent_trials, self.config.worker_groups))
         for trial in done:
             if trial.reused:

@@ -17,7 +17,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from sea_ray.errors import MachineError
 from sea_ray.execution import Stage
-from sea_ray.tracking import Row
+from sea_ray.tracking import About, Made, Row
 
 NAMESPACE = "sea_ray"
 Event = tuple[str, str, int | None, dict[str, float] | str | tuple[str, Sequence[str], Sequence[Row]]]
@@ -238,7 +238,10 @@ class QueueTracker:
         """Send a table."""
         self.queue.log.remote((self.run, self.part, None, (name, columns, rows)))
 
-    def child(self, name: str) -> QueueTracker:
+    def made(self, result: Made) -> None:
+        """Do nothing: the driver tells of results."""
+
+    def child(self, name: str, about: About | None = None) -> QueueTracker:
         """Return a tracker for a part of this run."""
         return QueueTracker(self.queue, self.run, f"{self.part}/{name}" if self.part else name)
 

@@ -21,6 +21,7 @@ from sea_ray.artifacts import Store, digest_file, fingerprint
 from sea_ray.config import ExperimentConfig
 from sea_ray.errors import ConfigError, MachineError, nearest
 from sea_ray.launch.compose import compose_experiment
+from sea_ray.launch.console import print_json
 from sea_ray.launch.machine import use_token
 from sea_ray.launch.plan import agree_to_price
 
@@ -159,13 +160,19 @@ def followed(client: JobSubmissionClient, job: str, console: Console) -> int:
     return 0 if info.status == JobStatus.SUCCEEDED else FAILED_EXIT
 
 
-def status(arguments: Sequence[str], console: Console, *, address: str) -> int:
-    """Show the jobs of a cluster, or the output of one and follow it while it runs."""
+def status(arguments: Sequence[str], console: Console, *, address: str, as_json: bool = False) -> int:
+    """Show the jobs of a cluster, or the output of one and follow it while it runs; for machines only how it stands."""
     with connected(address) as client:
         jobs = {details.submission_id: details for details in client.list_jobs() if details.submission_id}
-        if not arguments:
-            for job, details in sorted(jobs.items(), key=lambda item: item[1].start_time or 0):
+        if not arguments or as_json:
+            shown = {_known(arguments[0], jobs)} if arguments else jobs.keys()
+            rows = sorted((pair for pair in jobs.items() if pair[0] in shown), key=lambda item: item[1].start_time or 0)
+            for job, details in rows:
                 console.print(f"{details.status:10} {job}  {details.entrypoint}")
+            if as_json:
+                print_json({"jobs": [{"job": job, "status": str(details.status), "command": details.entrypoint,
+                                      "message": details.message, "started_ms": details.start_time, "ended_ms": details.end_time}
+                                     for job, details in rows]})
             return 0
         return followed(client, _known(arguments[0], jobs), console)
 

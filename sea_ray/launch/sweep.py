@@ -33,8 +33,8 @@ class PrunedError(Exception):
     """The scheduler ended a trial at a rung."""
 
 
-def run_sweep(name: str, search: Search, store: Store, queue_name: str, start: Callable[[], Path], *, max_concurrent: int
-              ) -> list[Trial]:
+def run_sweep(name: str, search: Search, store: Store, queue_name: str, start: Callable[[], Path],
+              begin: Callable[[Proposal], None], *, max_concurrent: int) -> list[Trial]:
     """Run what a search proposes with Ray Tune; what is finished, or was pruned by this same sweep, is not run again.
 
     Args:
@@ -43,6 +43,7 @@ def run_sweep(name: str, search: Search, store: Store, queue_name: str, start: C
         store: where the stages commit.
         queue_name: the worker group's queue.
         start: brings up Ray and the queue, and returns a folder for Tune's own files; called only if something is to be run.
+        begin: hears of each trial that is to be run, before it is.
         max_concurrent: trials that wait in the group's queue at one time.
 
     Returns:
@@ -51,7 +52,7 @@ def run_sweep(name: str, search: Search, store: Store, queue_name: str, start: C
     sweep = _Sweep(search, store)
     search.remember(store.board)
     if (missing := sweep.next_missing()) is not None:
-        _tune(name, sweep, missing, queue_name, start(), max_concurrent)
+        _tune(name, sweep, missing, queue_name, start(), begin, max_concurrent)
     return sweep.trials
 
 
@@ -94,7 +95,8 @@ class _Sweep:
         self.search.tell(proposal, trial)
 
 
-def _tune(name: str, sweep: _Sweep, first: Proposal, queue_name: str, folder: Path, max_concurrent: int) -> None:
+def _tune(name: str, sweep: _Sweep, first: Proposal, queue_name: str, folder: Path,
+          begin: Callable[[Proposal], None], max_concurrent: int) -> None:
     for variable, value in SETTINGS.items():
         os.environ.setdefault(variable, value)
     with RAY_IMPORTS:
@@ -113,6 +115,7 @@ def _tune(name: str, sweep: _Sweep, first: Proposal, queue_name: str, folder: Pa
             if proposal is None:
                 return Searcher.FINISHED
             proposals[trial_id] = proposal
+            begin(proposal)
             ray.get(queue.offer.remote(proposal.stage))
             return {"stage": proposal.stage.key.fingerprint}
 

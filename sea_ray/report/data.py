@@ -56,6 +56,21 @@ class Baseline:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PublishedRow:
+    """One model's figures that others have published: shown beside measured ones, in no mean and no picture."""
+
+    task: str
+    metric: str
+    model: str
+    values: Mapping[str, float]
+    """Language -> value, in the unit of the task's figures."""
+    average: float | None
+    """The source's own, over its own languages."""
+    source: str
+    """Where it stands, and how it was measured as far as that is said."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class BitsRow:
     """Bits per byte of held-out text in one language before and after one arm's training."""
 
@@ -334,6 +349,8 @@ class ReportData:
     """Sentences: what this run cannot show."""
     figures: tuple[FigureRow, ...] = ()
     baselines: tuple[Baseline, ...] = ()
+    published: tuple[PublishedRow, ...] = ()
+    """Those of tasks and metrics that are measured are shown."""
     bits: tuple[BitsRow, ...] = ()
     gate: Gate | None = None
     examples: tuple[Example, ...] = ()

@@ -9,26 +9,26 @@ from sea_ray.report.averages import SMALL_SAMPLE, Average, average, select, trai
 from sea_ray.report.data import FigureRow, ReportData, Unit
 from sea_ray.report.dots import Dot, Series, dot_plot
 from sea_ray.report.labels import in_order, language_heading, language_name, tones
-from sea_ray.report.markup import Html, details, element, join, number_heading, paragraph, table
+from sea_ray.report.markup import Html, details, element, heading, join, number_heading, paragraph, table
 from sea_ray.report.svg import figure
 
 Key = tuple[str, str]
 """Task and metric."""
 
 
-def results(data: ReportData) -> Html:
-    """Return the table of averages, and per task a picture and a table of its languages."""
+def results(data: ReportData, *, is_open: bool = False) -> Html:
+    """Return the table of averages, and per task a picture and a table of its languages, opened or to be opened by a click."""
     models = list(dict.fromkeys(row.model for row in data.figures))
     keys = list(dict.fromkeys((row.task, row.metric) for row in data.figures))
     note = (f"In brackets the 95 % interval; n: items. Languages weigh the same in a mean. † fewer than {SMALL_SAMPLE} "
-            "items. ↑ more is better, ↓ less is better. The winner's column is tinted.")
+            "items. ↑ more is better, ↓ less is better." + (" The winner's column is tinted." if data.winner else ""))
     rows = [row for key in keys for row in _group_rows(data, key, models)]
     averages = element("div", element(
         "table",
         element("thead", element("tr", element("th", "Task", scope="col"), element("th", "Languages", scope="col"),
                                  *(_model_heading(model, data.winner) for model in models))),
         *rows, class_="results"), class_="scroll")
-    return join([averages, paragraph(note, "note"), *(_task(data, key, models) for key in keys)])
+    return join([averages, paragraph(note, "note"), *(_task(data, key, models, is_open=is_open) for key in keys)])
 
 
 def _model_heading(model: str, winner: str) -> Html:
@@ -83,7 +83,7 @@ def _value_cell(of: Average | FigureRow, is_winner: bool) -> Html:
                    class_="num" + (" winner" if is_winner else "") + (" few" if small else ""))
 
 
-def _task(data: ReportData, key: Key, models: Sequence[str]) -> Html:
+def _task(data: ReportData, key: Key, models: Sequence[str], *, is_open: bool) -> Html:
     figures = [row for row in data.figures if (row.task, row.metric) == key]
     colours = tones(models)
     series = [Series(name=model, tone=colours[model], dots={
@@ -96,12 +96,26 @@ def _task(data: ReportData, key: Key, models: Sequence[str]) -> Html:
     plot = dot_plot(f"{name} per language and model, with 95 % intervals", shown, width=760, lines=lines,
                     format_tick=lambda value: formats.figure(value, unit))
     languages = in_order(row.language for row in figures)
-    rows = [[language_heading(code), *(_language_cell(figures, key, model, code, data.winner) for model in models)]
-            for code in languages]
+    beside = [one for one in data.published if (one.task, one.metric) == key]
+    rows = [[language_heading(code), *(_language_cell(figures, key, model, code, data.winner) for model in models),
+             *(_published_cell(one.values.get(code), unit) for one in beside)] for code in languages]
+    if any(one.average is not None for one in beside):
+        rows.append([heading("Mean", "of each column's own languages"),
+                     *(_average_cell(select(figures, *key, model), model == data.winner) for model in models),
+                     *(_published_cell(one.average, unit) for one in beside)])
+    head = ["Language", *(_model_heading(model, data.winner) for model in models),
+            *(number_heading(join([one.model, element("small", "published")]), "num published") for one in beside)]
+    sources = list(dict.fromkeys(one.source for one in beside))
     return details(f"{name}: each of {len(languages)} languages",
                    figure(f"{name} {_arrow(figures[0])}; whiskers are 95 % intervals.", plot,
                           marks=[(one.name, one.tone) for one in shown]),
-                   table(["Language", *(_model_heading(model, data.winner) for model in models)], rows, "results"))
+                   table(head, rows, "results"),
+                   *(paragraph(f"Published, not measured here: {source}.", "note") for source in sources),
+                   is_open=is_open)
+
+
+def _published_cell(value: float | None, unit: Unit) -> Html:
+    return element("td", "–" if value is None else formats.figure(value, unit), class_="num published")
 
 
 def _language_cell(figures: Sequence[FigureRow], key: Key, model: str, code: str, winner: str) -> Html:

@@ -52,6 +52,8 @@ def test_unknown_benchmarks_and_directions_are_refused():
         BenchmarkConfig(files={"sib20": "x"})
     with pytest.raises(ConfigError, match=r"files\.xstest: this benchmark is read from files"):
         BenchmarkConfig(files={"xstest": "hub"})
+    with pytest.raises(ConfigError, match=r"files\.xstest: '/data/x\.jsonl' is no path below benchmarks\.root"):
+        BenchmarkConfig(root="/data", files={"xstest": "/data/x.jsonl"})
     with pytest.raises(ConfigError, match="'en_th' is no direction; write source-target"):
         EvaluationConfig(pairs=("en_th",))
     assert EvaluationConfig().sources("th") == ["en"]

@@ -43,6 +43,16 @@ def test_a_short_item_counts_as_a_whole_and_a_tiny_one_not_at_all():
     assert held_out.find("") is None
 
 
+def test_every_item_of_a_text_is_found_once_and_as_it_was_given():
+    items = ["Where is the oldest lighthouse of all the northern coast?", "谁写了这本关于大海和山的书并且把它送给了国王？",
+             "Which of the seven bridges over the river was painted blue?", "Who keeps the mill at the end of the long road?"]
+    text = f"{items[2]} {items[1]} {items[0].upper()} {items[2]}"
+    found = Contamination(items).find_all(text)
+    assert set(found) == set(items[:3])
+    assert found[items[0]] == "whereistheoldestlighthouseofallthenortherncoast"
+    assert Contamination(items).find_all("Nothing of it.") == {}
+
+
 def test_a_long_document_with_many_near_hits_takes_no_time():
     held_out = Contamination([f"Which of the following statements about planet number {number} holds?" for number in range(60)])
     start = time.perf_counter()

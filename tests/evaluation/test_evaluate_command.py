@@ -2,11 +2,14 @@
 
 import io
 import json
+import shutil
 
 import benchmark_files as public
 import pytest
 from rich.console import Console
 
+from sea_ray.artifacts import read_json, write_json
+from sea_ray.corpus.documents import DocumentWriter
 from sea_ray.errors import ConfigError
 from sea_ray.evaluation import harness_models
 from sea_ray.evaluation.figures import EvalReport
@@ -47,6 +50,9 @@ def test_a_checkpoint_is_asked_and_its_figures_are_printed_and_written(folder, r
     assert report.settings["harness"]["lm_eval"]
     assert len(report.settings["checkpoint"]) == 16
     assert "tasks/xcopa" in report.settings["files"]
+    page = (tmp_path / "found" / "report.html").read_text(encoding="utf-8")
+    assert "Qwen2-7B-Instruct<small>published</small>" in page
+    assert f"sea-ray evaluate model={folder}" in page
 
 
 def test_dialogues_and_refusals_are_asked_beside_the_harness(folder, root, capsys, tmp_path):
@@ -106,6 +112,43 @@ def test_an_endpoint_says_what_the_checkpoint_says(folder, root, served, capsys,
     monkeypatch.setenv("SEA_RAY_API_KEY", "wrong")
     with pytest.raises(ConfigError, match="refuses the API key"):
         evaluate([f"endpoint={served['url']}", "served_model=tiny", f"tokenizer={folder}", root, *ASKED], Console())
+
+
+def test_items_that_a_checkpoint_was_trained_on_are_named_with_the_rows(folder, root, capsys, tmp_path):
+    question = "Seven goats stand under the quiet lamp of the northern market; how many of them are white?"
+    public.write_lines(tmp_path / "data" / "mgsm" / "mgsm_en.tsv", ["Short?\t1", f"{question}\t2"])
+    store, checkpoint = tmp_path / "artifacts", tmp_path / "artifacts" / "base" / "b0"
+    shutil.copytree(folder, checkpoint)
+    write_json(checkpoint / "record.json", {"kind": "base", "fingerprint": "b0", "parents": {"corpus": "c0"}, "inputs": {}})
+    with DocumentWriter(store / "corpus" / "c0" / "documents", ("en",)) as writer:
+        writer.append("en", "train", ["Rain."] * 3 + [f"{n} times: {question}" for n in range(7)])
+        writer.finish([])
+    write_json(store / "corpus" / "c0" / "record.json", {"kind": "corpus", "fingerprint": "c0", "parents": {}, "inputs": {}})
+    asked = [f"model={checkpoint}", root, "tasks=[mgsm]", "languages=[en,th]", "max_new_tokens=8", "out=found"]
+    assert evaluate(asked, Console(file=io.StringIO())) == 0
+    printed = capsys.readouterr()
+    place = "corpus/c0/documents/en.train.parquet"
+    for row in (4, 8):
+        assert f"trained on the test: mgsm/en item 1 stands in {place} row {row}: 'sevengoatsstand" in printed.err
+    assert "row 9: " not in printed.err
+    assert "and 2 more rows; all of them are in found/overlap.json" in printed.err
+    assert "of mgsm/en 1 item is in its training data" in printed.out
+    assert EvalReport.load(tmp_path / "found").settings["overlap"] == {"items": {"mgsm/en": 1}, "unknown": []}
+    assert (tmp_path / "found" / "report.html").read_text(encoding="utf-8").count("mgsm/en item 1") == 7
+    assert [one["row"] for one in read_json(tmp_path / "found" / "overlap.json")["found"]] == list(range(4, 11))
+    shutil.rmtree(store / "corpus" / "c0" / "documents")  # the second time nothing is looked for
+    assert evaluate(asked, Console(file=io.StringIO())) == 0
+    again = capsys.readouterr()
+    assert again.out == printed.out
+    assert [line for line in again.err.splitlines() if "test" in line] == [
+        line for line in printed.err.splitlines() if "test" in line]
+
+
+def test_of_a_checkpoint_without_a_record_it_is_said_that_nothing_was_looked_for(folder, root, capsys, tmp_path):
+    assert evaluate([f"model={folder}", root, "tasks=[xcopa]", "items=2", "out=found"], Console(file=io.StringIO())) == 0
+    said = f"all, since {folder} has no record of how it was made"
+    assert f"not looked into for items of the test: {said}" in capsys.readouterr().err
+    assert EvalReport.load(tmp_path / "found").settings["overlap"] == {"items": {}, "unknown": [said]}
 
 
 def test_the_table_can_be_json(folder, root, capsys):

@@ -78,6 +78,17 @@ def add(context):
     return {"total": total, "workers": worker.world_size, "pid": os.getpid()}
 
 
+def tell(context):
+    """Log a figure at each of `points` steps, spread over `seconds`."""
+    points, seconds = context.config["points"], context.config["seconds"]
+    for step in range(points):
+        time.sleep(seconds / points)
+        if context.worker.rank == 0:
+            context.tracker.log(step=step, loss=context.config["number"] + step / points)
+    write_diary(context, what="end", number=context.config["number"])
+    return {"total": context.config["number"]}
+
+
 def where(context):
     """Say which node this runs on."""
     import ray

@@ -1,4 +1,5 @@
 import io
+import json
 
 import pytest
 from rich.console import Console
@@ -61,7 +62,7 @@ def test_what_may_be_chance_is_not_called_a_difference(tmp_path):
 def test_winners_that_were_asked_otherwise_are_refused_with_what_differs(tmp_path):
     put(tmp_path, "one", {}, details([0, 1], BITS))
     put(tmp_path, "two", {}, details([0, 1], BITS), prompting="plain")
-    with pytest.raises(ConfigError, match="can't be paired: prompting is chat and plain"):
+    with pytest.raises(ConfigError, match="of one' and 'the winner of two' can't be paired: prompting is chat and plain"):
         told(tmp_path, "one", "two")
 
 
@@ -74,3 +75,29 @@ def test_two_runs_are_needed_and_nothing_else(tmp_path, arguments):
 def test_a_run_that_is_not_there_is_named_on_the_command_line(tmp_path, capsys):
     assert main(["compare", "one", "two", f"store.url={tmp_path}"]) == 2
     assert "no finished run 'one'" in capsys.readouterr().err
+
+
+def test_a_run_that_was_begun_says_how_to_look_at_it(tmp_path, capsys):
+    write_json(tmp_path / "one" / "asked.json", {"name": "one", "config": {}})
+    assert main(["compare", "one", "two", f"store.url={tmp_path}"]) == 2
+    assert "it was begun, and sea-ray report run=one shows how far it is" in capsys.readouterr().err
+
+
+def test_a_run_that_is_half_there_is_the_matter_of_whoever_owns_the_data(tmp_path, capsys):
+    put(tmp_path, "one", {}, details([0, 1], BITS))
+    put(tmp_path, "two", {}, details([0, 1], BITS))
+    (tmp_path / "artifacts" / "evaluation" / "two" / "details.jsonl").unlink()
+    assert main(["compare", "one", "two", f"store.url={tmp_path}"]) == 3
+    assert "the figures of its winner are half there" in capsys.readouterr().err
+    (tmp_path / "two" / "run.json").write_text('{"config": {"na')
+    assert main(["compare", "one", "two", f"store.url={tmp_path}"]) == 3
+    assert "run.json: it is half there" in capsys.readouterr().err
+
+
+def test_machines_get_every_difference_with_whether_it_is_real(tmp_path, capsys):
+    put(tmp_path, "one", {"sft": {"mix": "even"}}, details([0] * 40, BITS))
+    put(tmp_path, "two", {"sft": {"mix": "english"}}, details([1] * 40, BITS))
+    assert main(["compare", "one", "two", f"store.url={tmp_path}", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["settings"] == [{"path": "sft.mix", "first": "even", "second": "english"}]
+    assert {one["metric"]: one["real"] for one in found["differences"]} == {"accuracy": True, "bits_per_byte": False}

@@ -22,7 +22,7 @@ from sea_ray.launch.tasks import _compute
 from sea_ray.launch.trial_book import TrialBook
 from sea_ray.objective import RungsConfig
 from sea_ray.serving.config import ServingConfig
-from sea_ray.tracking import NullTracker
+from sea_ray.tracking import About, Made, NullTracker
 from sea_ray.training.config import ExecutionConfig
 from sea_ray.training.engine import SoloWorker
 
@@ -44,7 +44,12 @@ class Recorder:
     def note(self, text):
         self.events.append((self.run, None, text))
 
-    def child(self, name):
+    def made(self, result):
+        self.events.append((self.run, None, result))
+
+    def child(self, name, about=None):
+        if about is not None:
+            self.events.append((name, None, about))
         return Recorder(self.events, name)
 
     def finish(self, *, failed=False):
@@ -248,6 +253,10 @@ def test_figures_arrive_at_the_tracker_under_the_name_of_their_stage(platform, s
     assert (None, "added up to 70") in mine
     assert mine[-1] == (None, {"failed": False})
     assert any(figures.get("total") == 2485 for _, figures in mine if isinstance(figures, dict))
+    (about,) = (event for _, event in mine if isinstance(event, About))
+    (result,) = (event for _, event in mine if isinstance(event, Made))
+    assert about.key == result.fingerprint == stage.key.fingerprint
+    assert any(figures.get("cost/seconds", 0) > 0 for _, figures in mine if isinstance(figures, dict))
     steps = [event for event in tracker.events if event[0] == "shards" and event[1] is not None]
     assert {step for _, step, _ in steps} >= {0, 1, 2, 3}
 

@@ -1,6 +1,6 @@
 """A table goes to W&B as a table, offline, as a run of the experiment."""
 
-from sea_ray.launch.wandb_tracker import WandbTracker
+from sea_ray.launch.wandb_tracker import WandbSettings, WandbTracker
 
 
 def test_a_table_is_logged_as_one_and_a_part_prefixes_it(tmp_path, monkeypatch):
@@ -16,7 +16,8 @@ def test_a_table_is_logged_as_one_and_a_part_prefixes_it(tmp_path, monkeypatch):
             pass
 
     monkeypatch.setattr(wandb, "init", lambda **_: Run())
-    run = WandbTracker(project="p", group="g", folder=tmp_path, mode="offline", config={}).child("figures")
+    settings = WandbSettings(project="p", group="g", identity="i", folder=tmp_path, config={})
+    run = WandbTracker(settings, {}).child("figures")
     run.table("all", ("language", "value"), [("th", 0.5), ("vi", None)])
     run.child("th").table("own", ("value",), [(1.0,)])
     run.finish()
