@@ -2,6 +2,7 @@
 # make test   environment, install, lint-free tests (make soak: the long ones)
 # make bench  what the figures of docs/benchmarks.md come from, side by side on this machine
 #             (those of a GPU: .venv/bin/python -m benchmarks.training_gpu)
+# make docs   the documentation as a site, in site/
 # make serve  the winner of the last demo, its base and their language packs behind an OpenAI-compatible API
 #
 # TORCH_INDEX picks torch's build: TORCH_INDEX=https://download.pytorch.org/whl/cpu (small, no GPU needed),
@@ -13,7 +14,7 @@ BIN := $(VENV)/bin
 TORCH_INDEX ?=
 TORCH := $(shell grep -E '^torch==' requirements.lock)
 
-.PHONY: demo test test-fast soak bench serve lint lock clean
+.PHONY: demo test test-fast soak bench docs serve lint clean
 
 $(VENV)/.installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -48,9 +49,13 @@ bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.serving
 	$(BIN)/python -m benchmarks.evaluation --rounds 3
 
+docs: $(VENV)/.installed
+	$(BIN)/pip install --quiet --constraint requirements.lock --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) build dist site *.egg-info

@@ -1,0 +1,1 @@
+"""What of the documentation is made and not written: `python -m handbook`."""
