@@ -19,7 +19,7 @@ from sea_ray.pipeline import Experiment
 from sea_ray.provenance import source_rows
 from sea_ray.report.averages import Average, average, select, trained
 from sea_ray.report.data import FigureRow, SourceRow
-from sea_ray.run_report import NOT_SHOWN, bits_rows, figure_rows, findings
+from sea_ray.run_report import NOT_SHOWN, figure_rows, findings
 from sea_ray.search_space import label
 
 ModelName = Literal["winner", "merged", "base"]
@@ -27,6 +27,8 @@ EVALUATED: Mapping[ModelName, str] = {"winner": "winner", "merged": "neuron-trai
 """Model of a run -> its name in the evaluations."""
 METHOD = ("the method of SeaLLMs 3 ([arXiv 2407.19672](https://arxiv.org/abs/2407.19672)): the neurons that matter for one "
           "language are found by what the model loses without them")
+_SAFETY = ("balanced_accuracy", "fpr", "unsafe_answered", "over_refusal")
+"""Metrics that the card's safety section repeats."""
 _EXECUTION = ("store", "tracking", "ending", "cluster", "budget", "until")
 """Settings that decide no result; a card leaves them out."""
 
@@ -45,13 +47,13 @@ def model_card(experiment: Experiment, record: Mapping[str, Any], *, model: Mode
     figures, own = list(figure_rows(reports)), EVALUATED[model]
     header = _header(config, experiment.corpus.facts, licence, model_name=record["name"], eval_results=_results(figures, own))
     shown = [reports[name] for name in dict.fromkeys(("base", own))]
-    _, absent = findings(list(bits_rows(reports)), reports, experiment)
+    absent = findings([], reports, experiment)[1] if model == "winner" else []
     return "\n".join([
         header, f"# {record['name']}", "", _made(config, experiment, model), "", *_use(config), "",
         "## Results", "", *_figures(figures, own), "",
         "<details><summary>Each language</summary>", "", written(tables(shown), "markdown"), "", "</details>", "",
         "## Safety", "", *_safety(experiment, figures, model), "", "## Limits", "",
-        *(f"- {sentence}" for sentence in (*_limits(config), *NOT_SHOWN, *absent)), "",
+        *(f"- {sentence}" for sentence in (*_limits(config), *absent)), "",
         *training_data(source_rows(config, experiment.corpus.facts)), "", *_repeat(record), ""])
 
 
@@ -92,7 +94,7 @@ def pack_card(of: RunPacks, languages: Sequence[str], *, licence: str = "") -> s
         f"With sea_ray, `sea-ray serve checkpoint={base} packs=FOLDER` serves them beside each other (a request names the pack), "
         "and `LanguagePack.load(FOLDER / LANGUAGE).apply(model)` checks the digests of the base first. On a descendant of the "
         "base, such as the base after fine-tuning, a pack's effect is approximate: measure it.", "",
-        "## Limits", "", *(f"- {sentence}" for sentence in (*_limits(config), *NOT_SHOWN)), "",
+        "## Limits", "", *(f"- {sentence}" for sentence in _limits(config)), "",
         *training_data(sources), "", *_repeat(of.asked), ""])
 
 
@@ -139,7 +141,7 @@ def _made(config: ExperimentConfig, experiment: Experiment, model: ModelName) ->
     text = f"Made by sea_ray from {_base(config)}"
     if model == "base":
         return f"{text}: the base, before anything else."
-    text += (f", by {METHOD}, those of {', '.join(map(_name, config.neurons.languages))} were trained alone, each language on "
+    text += (f", by {METHOD}; those of {', '.join(map(_name, config.neurons.languages))} were trained alone, each language on "
              f"its own, and merged (`{label(experiment.thresholds.winner.point)}`: {experiment.thresholds.reason}).")
     if model == "merged":
         return f"{text} It is not fine-tuned: it continues text and follows no instructions."
@@ -194,7 +196,7 @@ def _safety(experiment: Experiment, figures: Sequence[FigureRow], model: ModelNa
     yield "Safety gate: " + ("passed." if gate["passed"] else "FAILED. " + "; ".join(gate["reasons"]) + ".")
     yield ""
     for task, metric, mean in _means(figures, "winner"):
-        if task.startswith(("refusal", "safety")):
+        if task.startswith(("refusal", "safety")) and metric in _SAFETY:
             yield f"- {task}, {metric}: {_with_interval(mean)}, n = {mean.n:,}"
     yield ""
     yield ("The gate reads refusals by a classifier, of questions that were made for it. It says nothing about requests of other "
@@ -204,6 +206,7 @@ def _safety(experiment: Experiment, figures: Sequence[FigureRow], model: ModelNa
 def _limits(config: ExperimentConfig) -> Iterator[str]:
     if config.corpus.source == "demo":
         yield "It was taught on an invented small world: it knows nothing of the real one."
+    yield NOT_SHOWN[0]
     yield "What was not measured is not known; public benchmarks count as measured only where the results name them."
 
 

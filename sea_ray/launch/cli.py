@@ -40,6 +40,7 @@ EXAMPLES = """examples:
   sea-ray sync demo
   sea-ray dashboard experiment=demo --dry-run
   sea-ray submit --address http://127.0.0.1:8265 run experiment=demo
+  sea-ray submit --address http://127.0.0.1:8265 run experiment=demo until=detection
   sea-ray judge run=demo 'judge={url: https://HOST/v1, model: NAME}'
   sea-ray generate experiment=demo sft.generate=swap 'sft.questions={th: th.jsonl}'
   sea-ray status --address http://127.0.0.1:8265 --json
