@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
 EXCLUDES = (".git", ".venv", "venv", "runs", "outputs", "wandb", "build", "dist", "__pycache__", ".pytest_cache", ".mypy_cache",
-            ".ruff_cache", ".hypothesis")
-"""Folders of the working directory that stay here, besides what .gitignore names."""
+            ".ruff_cache", ".hypothesis", "docs", "tests", "notebooks")
+"""Folders of the working directory that stay here, besides what .gitignore names: no job reads them."""
 MAX_WORKING_DIR_BYTES = 50_000_000
 """The code alone has less than 5 MB; more is somebody's data, which belongs into a store that all nodes reach."""
 FAILED_EXIT = 1
