@@ -32,7 +32,7 @@ EXCLUDES = (".git", ".venv", "venv", "runs", "outputs", "wandb", "build", "dist"
             ".ruff_cache", ".hypothesis")
 """Folders of the working directory that stay here, besides what .gitignore names."""
 MAX_WORKING_DIR_BYTES = 50_000_000
-"""The code alone has less than 5 MB; more is somebody's data, which belongs into a store that all nodes reach."""
+"""The code alone has less than 6 MB; more is somebody's data, which belongs into a store that all nodes reach."""
 FAILED_EXIT = 1
 
 
