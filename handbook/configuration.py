@@ -19,11 +19,13 @@ from sea_ray.config import ExperimentConfig
 from sea_ray.evaluation.dialogue_judge import DialogueJudgeConfig
 from sea_ray.launch.compose import groups
 from sea_ray.launch.evaluate_command import EvaluateConfig
+from sea_ray.launch.export import ExportConfig
 from sea_ray.safety.refusal_judge import JudgeConfig
 
 REPO = Path(__file__).resolve().parents[1]
 PAGE = REPO / "docs" / "configuration.md"
-COMMANDS: dict[str, type] = {"`sea-ray evaluate`": EvaluateConfig, "`sea-ray judge`, of refusals": JudgeConfig,
+COMMANDS: dict[str, type] = {"`sea-ray evaluate`": EvaluateConfig, "`sea-ray export`": ExportConfig,
+                             "`sea-ray judge`, of refusals": JudgeConfig,
                              "`sea-ray judge`, of dialogues": DialogueJudgeConfig}
 """Heading -> settings of a command that takes no experiment."""
 _WORDS = {str: "text", int: "whole number", float: "number", bool: "true or false", type(None): "null", Any: "anything"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -67,22 +68,29 @@ def planned(overrides: Sequence[str]) -> Planned:
 def tables() -> str:
     """Return the part of the page that is made."""
     plans, table = {name: planned(overrides) for name, overrides in PLANS.items()}, load_accelerators()
-    lines = [BEGIN, "", "```sh", *(f"sea-ray plan {' '.join(said)}  # {name}" for name, said in PLANS.items()), "```", "",
+    lines = [BEGIN, "", "```sh", *(line for name, said in PLANS.items() for line in _command(name, said)), "```", "",
              f"**Planned, not measured on a GPU**: memory and peak rates of `conf/accelerators.yaml` ({table.dated}), of which",
              f"{table.usable_memory_frac:.0%} of the memory and {table.utilisation:.0%} of the rate are taken to be of use; "
              "prices of `conf/prices.yaml`.", "",
-             "| | a worker's peak, neurons | all values, or LoRA | it may hold | fits | hours | price |",
+             "| | a worker's peak, neurons | all values, or LoRA | it may hold | fits | hours | the cheapest on demand |",
              "|---|---|---|---|---|---|---|", *(_row(name, plan) for name, plan in plans.items()), "",
              "What does not fit, and what the command says of it:", ""]
     lines += [f"- {name}, {what}: {remedy}." for name, plan in plans.items() for what, remedy in plan.remedies.items()]
     return "\n".join([*lines, "", END])
 
 
+def _command(name: str, overrides: Sequence[str]) -> list[str]:
+    """Return a command as lines of a shell, under its name."""
+    lines = textwrap.wrap(f"sea-ray plan {' '.join(overrides)}", 88, subsequent_indent="    ", break_long_words=False,
+                          break_on_hyphens=False)
+    return [f"# {name}", *(f"{line} \\" for line in lines[:-1]), lines[-1]]
+
+
 def _row(name: str, plan: Planned) -> str:
     others, fits = plan.others, not plan.remedies
     offloaded = f" and {gigabytes(others.memory.host)} of the processor's" if others.execution.offload != "none" else ""
     took = hours(plan.outlook.seconds) if fits and plan.outlook.seconds else ""
-    price = "; ".join(_price(*each) for each in prices(plan.outlook)) if fits else ""
+    price = _price(*min(prices(plan.outlook), key=lambda each: each[2])) if fits else ""
     verdict = "yes" if fits else "no" if len(plan.remedies) == 2 else f"no: {next(iter(plan.remedies))}"
     return (f"| {name} | {gigabytes(plan.neurons.memory.peak)} | {gigabytes(others.memory.peak)}{offloaded} | "
             f"{gigabytes(plan.room.device_bytes or 0)} | {verdict} | {took} | {price} |")

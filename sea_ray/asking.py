@@ -37,6 +37,7 @@ class EndpointConfig:
     max_tokens: int = 512
     """Longest answer, tokens."""
     temperature: float = 0.0
+    """Of its answers; at 0 it says the same each time, as far as the endpoint does."""
     max_retries: int = 5
     """Further attempts after a failure, a time-out or a 429, with growing pauses or as long as the endpoint asks for."""
     timeout_s: float = field(default=120.0, metadata=NOT_IDENTITY)

@@ -30,7 +30,7 @@ class TeacherConfig(EndpointConfig):
     examples: int = 4
     """Conversations of the language that a request for an instruction shows."""
     temperature: float = 0.8
-    """Of its answers; at 0 it says the same each time."""
+    """Of its answers; at 0 it says the same each time, as far as the endpoint does."""
     repeated_jaccard: float = 0.7
     """An instruction that shares this part of its character shingles with an earlier one or an example is left out."""
     input_price: float = 0.0

@@ -21,6 +21,8 @@ from sea_ray.evaluation.dialogue_judge import DialogueJudgeConfig
 from sea_ray.launch import cli
 from sea_ray.launch.compose import compose_experiment, groups
 from sea_ray.launch.evaluate_command import EvaluateConfig, _settings
+from sea_ray.launch.export import ExportConfig
+from sea_ray.launch.reading import named_run
 from sea_ray.launch.serve_command import service_settings, split_overrides
 from sea_ray.safety.refusal_judge import JudgeConfig
 
@@ -70,6 +72,9 @@ def check(name, overrides):
         overrides = overrides[1:]
     if name == "evaluate":
         assert decode(EvaluateConfig, _settings(overrides)).tasks
+    elif name == "export":
+        *_, settings = named_run(overrides, *ExportConfig.__dataclass_fields__, "safety.ignore_gate")
+        assert decode(ExportConfig, settings).to
     elif name == "judge":
         *_, settings = split_overrides(overrides)
         assert decode(JudgeConfig, settings["judge"])
@@ -85,7 +90,7 @@ def check(name, overrides):
 @pytest.mark.parametrize("command", [command for command in OURS if command.is_inline], ids=str)
 def test_a_command_in_a_sentence_is_one_that_there_is(command):
     name, *words = command.words[1:]
-    assert name in cli.COMMANDS or name == "--version"
+    assert name in cli.COMMANDS or name in ("--help", "--version")
     options = {"--help", "--json"} if name in cli.COMMANDS else set()
     assert {word for word in words if word.startswith("--")} <= options | {*cli.OPTIONS.get(name, ())}
     for word in words:

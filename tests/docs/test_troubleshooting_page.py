@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from sea_ray import errors
+from sea_ray.launch import cli
 
 REPO = Path(__file__).resolve().parents[2]
 TEXT = (REPO / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
@@ -55,3 +56,7 @@ def test_every_exit_code_has_its_messages():
     codes = {kind.exit_code for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.SeaRayError)}
     assert codes == {int(code) for code in re.findall(r"^## .*\(exit code (\d)\)$", TEXT, re.MULTILINE)}
     assert len(MESSAGES) >= 45
+
+
+def test_the_exit_codes_are_those_of_the_command_line():
+    assert {int(code) for code in re.findall(r"\b(\d+) [a-z]", TEXT.partition("\n\n## ")[0])} == set(cli.EXIT_CODES)
