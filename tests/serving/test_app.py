@@ -58,13 +58,13 @@ def test_echo_without_new_tokens_gives_the_prompt_back_with_offsets(client):
 
 def test_one_token_beyond_the_prompt_is_always_in_the_logprobs_even_an_end_token(client, engine, model, tokenizer):
     bias = torch.nn.Linear(32, len(tokenizer))
-    head, bias.weight, bias.bias.data[:] = model.lm_head, model.lm_head.weight, 0
+    head, bias.weight, bias.bias.data[:] = engine.model.lm_head, model.lm_head.weight, 0
     bias.bias.data[tokenizer.eos_token_id] = 1e4
     try:
-        model.lm_head = bias
+        engine.model.lm_head = bias
         found = post(client, "/v1/completions", prompt=[5, 6, 7], max_tokens=1, logprobs=1, echo=True).json()
     finally:
-        model.lm_head = head
+        engine.model.lm_head = head
     (choice,) = found["choices"]
     assert len(choice["logprobs"]["token_logprobs"]) == 4
     assert choice["finish_reason"] == "stop"
