@@ -48,8 +48,9 @@ def start(store, environment, *overrides):
 def swept(store, environment, *overrides):
     """Return the seconds of a whole sweep, by its own clock, and its output."""
     out, _ = start(store, environment, *overrides).communicate(timeout=400)
-    told = re.search(rf"{TRIALS} trials in ([\d.]+) s", out)
+    told = re.search(rf"{TRIALS} trials in ([\d.]+) s.*", out)
     assert told, out
+    print(f"{store.name:14} {told[0]}")
     return float(told[1]), out
 
 
@@ -75,18 +76,22 @@ def sent(store, environment):
 
 def test_a_sweep_of_eight_trials_is_as_fast_as_offline_and_keeps_every_point(tmp_path, scratch):
     clean = environment(scratch)
-    offline, _ = swept(tmp_path / "offline", clean, "tracking.wandb=offline")
+    arms = {"offline": [], "unreachable": []}
     with dropping_proxy() as (url, taken):
-        unreachable, out = swept(tmp_path / "unreachable", clean | {
-            "HTTPS_PROXY": url, "https_proxy": url, "WANDB_API_KEY": KEY}, "tracking.wandb=online")
-        assert len(taken) >= 2, "the run asked once, and the process beside it again"
-    print(f"8 trials: {offline:.1f} s offline, {unreachable:.1f} s with W&B unreachable, ratio {unreachable / offline:.3f}")
+        lost = clean | {"HTTPS_PROXY": url, "https_proxy": url, "WANDB_API_KEY": KEY}
+        for again in ("", "-again"):
+            arms["offline"].append(swept(tmp_path / f"offline{again}", clean, "tracking.wandb=offline")[0])
+            seconds, out = swept(tmp_path / f"unreachable{again}", lost, "tracking.wandb=online")
+            arms["unreachable"].append(seconds)
+        assert len(taken) >= 4, "each run asks before it starts, and again while it goes on"
+    ratio = min(arms["unreachable"]) / min(arms["offline"])
+    print(f"8 trials of {SECONDS} s each, the faster of two: ratio of W&B unreachable to offline {ratio:.3f}")
     assert "not reached" in out
     assert f"{TRIALS} runs are recorded and not sent" in out
     steps = list(range(POINTS))
     assert mirrored(tmp_path / "unreachable") == {f"numbers/{number}": (steps, [True]) for number in range(TRIALS)}
     assert sent(tmp_path / "unreachable", clean) == {f"numbers/{number}": (steps, 0) for number in range(TRIALS)}
-    assert unreachable <= 1.1 * offline
+    assert ratio <= 1.1
 
 
 def test_an_interrupt_in_the_middle_leaves_every_run_finished_or_marked(tmp_path, scratch):
