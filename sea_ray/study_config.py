@@ -134,7 +134,8 @@ class OtherModel:
     revision: str | None = None
     """Commit, tag or branch of the Hub id."""
     endpoint: EndpointConfig | None = None
-    """OpenAI-compatible. One question, one answer: tasks that score log-probabilities or talk for longer are left out."""
+    """OpenAI-compatible. One question, one answer: tasks that score log-probabilities or talk for longer are left out. Its
+    answers are as long as `evaluation.max_new_tokens` allows, as everybody's are."""
 
     def __post_init__(self) -> None:
         """Check that it is one of both."""

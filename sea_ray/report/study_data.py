@@ -148,6 +148,16 @@ class MeasureRow:
     figures: tuple[str, ...]
     higher_is_better: bool
 
+    @property
+    def is_share(self) -> bool:
+        """Whether it lies between 0 and 1, whatever it is measured on."""
+        return not any(name.endswith("/bits_per_byte") for name in self.figures)
+
+    def within(self, estimate: Estimate) -> Estimate:
+        """Return an estimate of it with an interval that says no more than what it can be."""
+        low, high = max(0.0, estimate.low), min(1.0, estimate.high) if self.is_share else estimate.high
+        return Estimate(value=estimate.value, low=low, high=high)
+
 
 @dataclass(frozen=True, kw_only=True)
 class TuningStudyData(StudyHead):

@@ -58,58 +58,62 @@ def _shares(data: TuningStudyData) -> Html | None:
 
 def _figures(data: TuningStudyData) -> Html:
     return join([_front(data) if data.recommend_by else None, *(_measure(data, measure) for measure in data.measures),
-                 paragraph("In brackets the 95 % interval, from the seeds and from the items. The second line of a cell is the "
-                           "difference from the reference, in bold where its interval leaves out 0.", "note"),
+                 paragraph("In brackets the 95 % interval, from the seeds and from the items; a difference is in bold "
+                           "where its interval leaves out 0.", "note"),
                  paragraph("Models that are no arm have no seeds: their intervals are of the items alone, and narrower for it. "
                            "They were asked the same questions and read by the same judge; an endpoint is not asked what is "
                            "scored by log-probabilities.", "note") if data.others else None])
 
 
 def _front(data: TuningStudyData) -> Html:
-    assert data.recommend_by is not None
-    title = next(measure.title for measure in data.measures if measure.name == data.recommend_by)
-    reference = next(arm for arm in data.arms if arm.name == data.reference).kept[data.recommend_by].value
-    points = [Trial(name=arm.title, x=arm.kept[data.recommend_by].value, y=arm.sea[data.recommend_by].value,
-                    x_interval=_ends(arm.kept[data.recommend_by]), y_interval=_ends(arm.sea[data.recommend_by]),
-                    on_front=arm.on_front, keeps_limits=arm.kept[data.recommend_by].value >= reference - data.max_loss,
-                    is_winner=arm.name == data.recommended, title=arm.title) for arm in data.arms]
-    drawn = scatter(f"{title}: SEA languages against English and Chinese", points, x_name="English and Chinese",
-                    y_name="SEA languages", limit=reference - data.max_loss, limit_is_upper=False)
+    measure = next(measure for measure in data.measures if measure.name == data.recommend_by)
+    least = next(arm for arm in data.arms if arm.name == data.reference).kept[measure.name].value - data.max_loss
+    points = []
+    for arm in data.arms:
+        kept, sea = measure.within(arm.kept[measure.name]), measure.within(arm.sea[measure.name])
+        points.append(Trial(name=arm.title, x=kept.value, y=sea.value, x_interval=(kept.low, kept.high),
+                            y_interval=(sea.low, sea.high), on_front=arm.on_front, keeps_limits=kept.value >= least,
+                            is_winner=arm.name == data.recommended, title=arm.title))
+    drawn = scatter(f"{measure.title}: SEA languages against English and Chinese", points, x_name="English and Chinese",
+                    y_name="SEA languages", limit=least, limit_is_upper=False)
     rows = [[heading(arm.title), number("–" if arm.chance_of_best is None else formats.share(arm.chance_of_best, 0))]
             for arm in sorted(data.arms, key=lambda arm: -(arm.chance_of_best or 0.0))]
-    return join([figure(f"{title}. Bars are 95 % intervals. The line joins the arms that no other beats in both; the shaded side "
-                        "loses more in English and Chinese than is allowed; the ring is what is recommended.", drawn),
+    return join([figure(f"{measure.title}. Bars are 95 % intervals. The line joins the arms that no other beats in both; the "
+                        "shaded side loses more in English and Chinese than is allowed; the ring is what is recommended.", drawn),
                  table(["Arm", number_heading("chance that the rule picks it")], rows, "compact")])
 
 
-def _ends(estimate: Estimate) -> tuple[float, float]:
-    return estimate.low, estimate.high
-
-
 def _measure(data: TuningStudyData, measure: MeasureRow) -> Html:
-    before = data.before.get(measure.name)
+    name, before = measure.name, data.before.get(measure.name)
     rows = [[heading(arm.title, "reference" if arm.name == data.reference else None),
-             _cell(arm.sea[measure.name], arm.sea_difference.get(measure.name)),
-             _cell(arm.kept[measure.name], arm.kept_difference.get(measure.name))] for arm in data.arms]
-    rows += [[heading(other.title, "no arm: asked as it is"), _cell(other.sea.get(measure.name), None),
-              _cell(other.kept.get(measure.name), None)] for other in data.others]
+             _value(measure, arm.sea[name]), _difference(arm.sea_difference.get(name)),
+             _value(measure, arm.kept[name]), _difference(arm.kept_difference.get(name))] for arm in data.arms]
+    rows += [[heading(other.title, "no arm: asked as it is"), _value(measure, other.sea.get(name)), _difference(None),
+              _value(measure, other.kept.get(name)), _difference(None)] for other in data.others]
     if before:
-        rows.insert(0, [heading("before", "what every arm starts from"), _cell(before[0], None), _cell(before[1], None)])
+        rows.insert(0, [heading("before", "what every arm starts from"), _value(measure, before[0]), _difference(None),
+                        _value(measure, before[1]), _difference(None)])
     better = "more is better" if measure.higher_is_better else "less is better"
+    against = number_heading("against the reference")
     return element("section", element("h3", measure.title),
-                   paragraph(f"Mean of {formats.listing(measure.figures)}; {better}; {data.items[measure.name]} items in each "
-                             "language."),
-                   table(["Arm", number_heading("SEA languages"), number_heading("English and Chinese")], rows, "compact"))
+                   paragraph(f"Mean of {formats.listing(measure.figures)}; {better}; {data.items[name]} items in each language."),
+                   table(["Arm", number_heading("SEA languages"), against, number_heading("English and Chinese"), against], rows,
+                         "compact"))
 
 
-def _cell(estimate: Estimate | None, difference: Estimate | None) -> Html:
+def _value(measure: MeasureRow, estimate: Estimate | None) -> Html:
     if estimate is None:
         return element("td", "not asked", class_="num")
-    shown = element("span", f"{formats.figure(estimate.value, 'bits')} ", element("small", _interval(estimate)))
-    if difference is None:
-        return element("td", shown, class_="num")
-    text = f"{difference.value:+.3f} {_interval(difference)}".replace("-", "−")
-    return element("td", shown, element("br"), element("strong" if difference.is_clear else "small", text), class_="num")
+    return element("td", formats.figure(estimate.value, "bits"), element("small", _interval(measure.within(estimate))),
+                   class_="num")
+
+
+def _difference(estimate: Estimate | None) -> Html:
+    if estimate is None:
+        return element("td")
+    text = f"{estimate.value:+.3f}".replace("-", "−")
+    return element("td", element("strong", text) if estimate.is_clear else text, element("small", _interval(estimate)),
+                   class_="num")
 
 
 def _interval(estimate: Estimate) -> str:
@@ -124,7 +128,7 @@ def _of_measure(data: TuningStudyData, measure: MeasureRow) -> Html:
     shown: list[TuningArmRow] = sorted(data.arms, key=lambda arm: arm.name != data.reference)
     shown = [arm for arm in (*shown, *data.others) if measure.name in arm.by_language][:5]
     series = [Series(name=arm.title, tone=1 + place, dots={
-        code: Dot(value=each.value, low=each.low, high=each.high,
+        code: Dot(value=each.value, low=measure.within(each).low, high=measure.within(each).high,
                   title=f"{language_name(code)}, {arm.title}: {formats.figure(each.value, 'bits')}")
         for code, each in arm.by_language[measure.name].items()}) for place, arm in enumerate(shown)]
     codes = in_order(shown[0].by_language[measure.name])

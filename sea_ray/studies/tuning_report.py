@@ -204,15 +204,11 @@ def answer(study: TuningStudy, arms: Sequence[TuningArmRow], recommended: str | 
     reference = next(arm for arm in arms if arm.name == study.reference)
     sentences = []
     for key, measure in study.measures.items():
-        parts = []
-        for group, words in (("sea", "SEA languages"), ("kept", "English and Chinese")):
-            clear = [arm for arm in arms if getattr(arm, f"{group}_difference").get(key) is not None
-                     and getattr(arm, f"{group}_difference")[key].is_clear]
-            each = [f"{arm.title} {getattr(arm, f'{group}_difference')[key].value:+.3f}" for arm in clear]
-            own = getattr(reference, group)[key]
-            parts.append(f"in {words} {own.value:.3f} with {reference.title}, "
-                         + (f"clearly different with {listing(each)}" if each else "no arm clearly different"))
-        sentences.append(f"{measure.title}: {'; '.join(parts)}.".replace("-", "−"))
+        in_sea, in_kept = (_clear(arms, group, key) for group in ("sea", "kept"))
+        alike = {word: [arm.name for arm in some] for word, some in in_sea.items()} == {
+            word: [arm.name for arm in some] for word, some in in_kept.items()}
+        kept = "English and Chinese alike" if alike else f"English and Chinese: {_compared(reference, 'kept', key, in_kept)}"
+        sentences.append(f"{measure.title}, SEA languages: {_compared(reference, 'sea', key, in_sea)}. {kept}.")
     if recommended is not None and study.recommend_by is not None:
         arm = next(arm for arm in arms if arm.name == recommended)
         sentences.append(
@@ -220,3 +216,21 @@ def answer(study: TuningStudy, arms: Sequence[TuningArmRow], recommended: str | 
             f"{study.max_loss:g} below the reference, {arm.title} is recommended; the chance that the rule would pick it again "
             f"is {arm.chance_of_best:.0%}.")
     return sentences
+
+
+def _clear(arms: Sequence[TuningArmRow], group: str, key: str) -> dict[str, list[TuningArmRow]]:
+    """Return the arms that clearly have less or more of a measure than the reference."""
+    found: dict[str, list[TuningArmRow]] = {}
+    for arm in arms:
+        difference = getattr(arm, f"{group}_difference").get(key)
+        if difference is not None and difference.is_clear:
+            found.setdefault("less" if difference.value < 0 else "more", []).append(arm)
+    return found
+
+
+def _compared(reference: TuningArmRow, group: str, key: str, clear: Mapping[str, Sequence[TuningArmRow]]) -> str:
+    """Return the reference's value of a measure, and those of the arms that clearly have less or more of it."""
+    own = f"{getattr(reference, group)[key].value:.3f} with {reference.title}"
+    parts = [f"clearly {word} with {listing([f'{arm.title} ({getattr(arm, group)[key].value:.3f})' for arm in some])}"
+             for word, some in clear.items()]
+    return "; ".join([own, *(parts or ["no arm clearly differs"])])
