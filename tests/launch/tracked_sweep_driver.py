@@ -35,7 +35,7 @@ def main(url, seconds, *overrides):
             swept = time.monotonic()
         closed = time.monotonic()
     ended = time.monotonic()
-    print(f"{sum(trial.artifact is not None for trial in done)} trials in {ended - began:.1f} s: {opened - began:.1f} s to ask W&B, "
+    print(f"{sum(trial.artifact is not None for trial in done)} trials in {ended - began:.1f} s: {opened - began:.1f} s to ask, "
           f"{swept - opened:.1f} s the sweep, {closed - swept:.1f} s to end Ray, {ended - closed:.1f} s to end the tracker",
           flush=True)
 
