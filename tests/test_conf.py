@@ -13,7 +13,7 @@ from sea_ray.errors import ConfigError
 from sea_ray.launch.compose import compose_experiment, compose_values, config_folder, groups
 
 REPO = Path(__file__).resolve().parents[1]
-NEEDED = {"local_text": ["corpus.root=/data"]}
+NEEDED = {"local_text": ["corpus.root=/data"], "own_text": ["corpus.root=/data"]}
 """Experiment -> what its user must say."""
 
 
