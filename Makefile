@@ -26,10 +26,10 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 demo: $(VENV)/.installed
 	$(BIN)/sea-ray run experiment=demo
 
-open: $(VENV)/.installed
+open:
 	@test -f runs/demo/report.html || { echo "runs/demo/report.html is not there yet: make demo"; exit 1; }
 	@echo "$(CURDIR)/runs/demo/report.html"
-	@$(BIN)/python -m webbrowser "file://$(CURDIR)/runs/demo/report.html"
+	@$(PYTHON) -m webbrowser "file://$(CURDIR)/runs/demo/report.html"
 
 serve: $(VENV)/.installed
 	$(BIN)/sea-ray serve run=demo serving.with_base=true

@@ -1,7 +1,11 @@
 """Own text by the README alone: its third command, on files named by their language's code."""
 
+import os
 import re
 import shlex
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -34,7 +38,22 @@ def test_the_readme_names_the_two_commands_before_it_and_the_makefile_has_them()
     before = README[:README.index(COMMAND)]
     targets = re.findall(r"^make (\w+)", before, re.MULTILINE)
     assert targets == ["demo", "open"]
-    assert all(f"\n{target}: " in (REPO / "Makefile").read_text(encoding="utf-8") for target in targets)
+    assert all(f"\n{target}:" in (REPO / "Makefile").read_text(encoding="utf-8") for target in targets)
+
+
+def test_a_report_that_is_not_there_yet_is_said_to_be_missing_and_one_that_is_is_opened(tmp_path):
+    shutil.copy(REPO / "Makefile", tmp_path)
+    environment = {**os.environ, "BROWSER": "echo opens %s"}
+    asked = ["make", "-s", "open", f"PYTHON={sys.executable}"]
+    missing = subprocess.run(asked, cwd=tmp_path, capture_output=True, text=True, timeout=60, env=environment)
+    assert missing.returncode != 0
+    assert "make demo" in missing.stdout
+    report = tmp_path / "runs" / "demo" / "report.html"
+    report.parent.mkdir(parents=True)
+    report.write_text("")
+    opened = subprocess.run(asked, cwd=tmp_path, capture_output=True, text=True, timeout=60, env=environment)
+    assert opened.returncode == 0, opened.stderr
+    assert f"opens file://{report}" in opened.stdout
 
 
 def test_every_stage_of_it_is_planned(overrides, tmp_path):
