@@ -14,7 +14,7 @@ from sea_ray.config import ExperimentConfig
 from sea_ray.decoding import decode
 from sea_ray.evaluation.figures import EvalReport
 from sea_ray.evaluation.published import published_rows
-from sea_ray.languages import LANGUAGES, SEA_LANGUAGES
+from sea_ray.languages import LANGUAGES, LOW_RESOURCE, language
 from sea_ray.objective import Choice, SweepConfig
 from sea_ray.pipeline import Experiment
 from sea_ray.provenance import source_rows
@@ -233,7 +233,7 @@ def findings(bits: list[BitsRow], reports: Mapping[str, EvalReport], experiment:
     absent: list[str] = []
     for arm in dict.fromkeys(row.arm for row in bits):
         mine = [row for row in bits if row.arm == arm]
-        sea = [row for row in mine if row.language in SEA_LANGUAGES]
+        sea = [row for row in mine if row.language in LOW_RESOURCE]
         better = [row for row in sea if row.change_high < 0]
         mean = sum(row.change for row in sea) / len(sea)
         english = next((row for row in mine if row.language == "en"), None)
@@ -279,7 +279,7 @@ def _mean(figures: Mapping[str, Any]) -> float:
 def _worst(figures: Mapping[str, Any]) -> str:
     higher = next(iter(figures.values())).higher_is_better
     code = (min if higher else max)(figures, key=lambda code: figures[code].value)
-    return f"{figures[code].value:.2f} in {LANGUAGES[code].name}"
+    return f"{figures[code].value:.2f} in {language(code).name}"
 
 
 def report_data(experiment: Experiment, record: Mapping[str, Any]) -> ReportData:

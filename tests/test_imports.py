@@ -22,7 +22,8 @@ MEETINGS = {
 }
 """(importing room, imported room): the contract in which they meet. No other room imports another."""
 
-LEVELS = ({"errors", "board"}, {"languages", "tracking", "artifacts", "decoding", "near_duplicates", "streams", "agreement"},
+LEVELS = ({"errors", "board"},
+          {"conf_folder", "tracking", "artifacts", "decoding", "near_duplicates", "streams", "agreement"}, {"languages"},
           {"asking", "hub", "leases", "search_space"}, set(ROOMS), {"execution", "upkeep"},
           {"objective", "stages", "cluster", "study_config"},
           {"config", "search"}, {"plan", "provenance"}, {"pipeline"}, {"studies"},
