@@ -72,8 +72,8 @@ def not_shown(experiment: Experiment, config: ExperimentConfig) -> tuple[str, ..
     return tuple(filter(None, (
         f"One seed for each trial of {formats.listing(once)}: differences between neighbouring trials are not told from chance."
         if once else "",
-        f"A small world made for the demo, a model of {formats.short_count(experiment.base.facts['parameters'])} parameters: effects "
-        "on real text and in larger models may differ." if config.corpus.source == "demo" else "",
+        f"A small world made for the demo, a model of {formats.short_count(experiment.base.facts['parameters'])} parameters: "
+        "effects on real text and in larger models may differ." if config.corpus.source == "demo" else "",
         "Each interval is of one figure; among so many some leave out the truth by chance.")))
 
 
@@ -142,7 +142,8 @@ def prompting_note(reports: Mapping[str, EvalReport]) -> str:
     how = {name: report.settings["prompting"] for name, report in reports.items() if name not in ARMS or name == "neuron-trained"}
     plain = [name for name, prompting in how.items() if prompting == "plain"]
     asked = f"{formats.listing(plain)} continue a line of text, the others answer a chat. " if plain else ""
-    return f"Held-out items, the same for every model. {asked[:1].upper()}{asked[1:]}The winner was asked through its served endpoint."
+    return ("Held-out items, the same for every model. "
+            f"{asked[:1].upper()}{asked[1:]}The winner was asked through its served endpoint.")
 
 
 def repeat_command(overrides: Sequence[str]) -> str:

@@ -251,7 +251,8 @@ def report_data(experiment: Experiment, record: Mapping[str, Any]) -> ReportData
                 sweep_row(experiment.mixes, config.sweep.mixes, "Fine-tuning",
                           "Each trial fine-tunes the merged model in stage 1; read on validation questions. The winner goes on "
                           "into stage 2.")),
-        neuron_rows=rows, neuron_maps=maps, overlap=overlap, interference=interference, trainings=tuple(training_rows(experiment)),
+        neuron_rows=rows, neuron_maps=maps, overlap=overlap, interference=interference,
+        trainings=tuple(training_rows(experiment)),
         corpus=tuple(CorpusRow(language=code, split=split, **size) for code, splits in facts["sizes"].items()
                      for split, size in splits.items()),
         funnel=tuple(FunnelRow(**row) for row in facts["funnel"]),
@@ -259,7 +260,8 @@ def report_data(experiment: Experiment, record: Mapping[str, Any]) -> ReportData
         cost=Cost(wall_s=record["seconds"], peak_memory_bytes=record["peak_memory_bytes"], machine=record["machine"],
                   tokens_trained=sum(tokens_trained(item.facts) for item in artifacts.values()), usd=record.get("usd")),
         notes={"trainings": "Those that led to the winner, and the controls; the losing trials stand among the stages.",
-               "bits": "Held-out test documents, before fine-tuning; intervals by bootstrap over documents, paired with the base.",
+               "bits": "Held-out test documents, before fine-tuning; intervals by bootstrap over documents, paired with the "
+                       "base.",
                "figures": prompting_note(reports),
                "examples": "Of each task the first question, the one behind the middle, and the first that the winner got wrong: "
                            "chosen by rule, not by taste."})

@@ -81,7 +81,7 @@ def stacked(label: str, rows: Mapping[str, Mapping[str, float]], *, winner: str 
         for number, (source, part) in enumerate(shares.items()):
             drawn.append(_segment(x, y, part / total * full, source, part / total, number))
             x += part / total * full
-    return picture(width, 8 + _ROW * len(rows), label, *drawn)
+    return picture(width, 8 + _ROW * len(rows), label, *drawn, class_="wide")
 
 
 def _segment(x: float, y: float, width: float, source: str, part: float, number: int) -> Html:

@@ -31,7 +31,7 @@ def curve(name: str, points: Points, held_out: Points = ()) -> Html:
     across = fit([step for step, _ in [*points, *held_out]], _LEFT, _WIDTH - _RIGHT, pad=0.0)
     up = fit([loss for _, loss in [*finite, *looks]], _HEIGHT - _BOTTOM, _TOP)
     mean = smoothed(finite) if len(finite) >= _SMOOTH_FROM else []
-    end = (mean or finite or [None])[-1]
+    end = (mean or finite)[-1] if finite else None
     last = f"{end[1]:.3f}" if end else "not finite"
     steps = [step for step, _ in points]
     return picture(

@@ -73,11 +73,6 @@ def score(value: float) -> str:
     return _sign(f"{value:.2f}") if abs(value) >= 0.005 else "0.00"
 
 
-def unit_name(unit: Unit) -> str:
-    """Return how a unit is written behind a name."""
-    return {"share": "%", "score": "", "bits": "bits/byte"}[unit]
-
-
 def general(value: object) -> str:
     """Return a value of unknown kind: four significant digits for a float, text for all else, members one by one."""
     if isinstance(value, Mapping):
@@ -112,6 +107,11 @@ def moment(text: str) -> str:
     except ValueError:
         return text
     return f"{when.day} {when:%B %Y, %H:%M} {when.tzname() or ''}".rstrip()
+
+
+def sentence(text: str) -> str:
+    """Return a text with a full stop at its end."""
+    return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def listing(words: Sequence[str]) -> str:

@@ -28,7 +28,7 @@ def _winner(data: ReportData) -> Html:
         return Html("none was chosen")
     won = [(sweep, next((trial for trial in sweep.trials if trial.is_winner), None)) for sweep in data.sweeps]
     settings = formats.listing([point_text(trial.point) for _, trial in won if trial])
-    reasons = [join([element("a", sweep.name, href="#sweeps"), f": {sweep.reason}{_meaning(sweep)}."])
+    reasons = [join([element("a", sweep.name, href="#sweeps"), f": {formats.sentence(sweep.reason + _meaning(sweep))}"])
                for sweep, trial in won if trial and sweep.reason]
     return join([element("strong", settings or data.winner), *(paragraph(reason, "why") for reason in reasons)])
 

@@ -13,9 +13,10 @@ _SAFETY = {"unsafe_answered": "Harmful requests answered", "over_refusal": "Harm
            "says_nothing": "Answers that say nothing", "in_language": "Answers in the language of the request"}
 _THEMES: Mapping[str, Mapping[Key, str]] = {
     "Language and knowledge": {
-        ("text", "bits_per_byte"): "Plain text, bits per byte", ("translation", "chrf_into_english"): "Translation into English, chrF",
-        ("translation", "chrf_from_english"): "Translation from English, chrF", ("exam", "accuracy"): "Exam questions right",
-        ("arithmetic", "exact_match"): "Sums right"},
+        ("text", "bits_per_byte"): "Plain text, bits per byte",
+        ("translation", "chrf_into_english"): "Translation into English, chrF",
+        ("translation", "chrf_from_english"): "Translation from English, chrF",
+        ("exam", "accuracy"): "Exam questions right", ("arithmetic", "exact_match"): "Sums right"},
     "Refusing what does not exist": {
         ("refusal", "balanced_accuracy"): "Balanced accuracy of refusing", ("refusal", "f1"): "F1 of refusing",
         ("refusal", "tpr"): "Unanswerable questions refused", ("refusal", "fpr"): "Answerable questions refused",

@@ -90,7 +90,8 @@ def masthead(title: str, experiment: str, made_at: str) -> Html:
 def _contents(data: ReportData) -> Html:
     links = [element("a", title, None if data.has(part) else element("small", " not run"), href=f"#{part}")
              for part, title, _ in _SECTIONS]
-    return element("nav", *links, element("a", "How to repeat it", href="#repeat"), aria_label="Contents")
+    folded = paragraph("What is folded on the screen is printed where it was opened before.", "folded note")
+    return join([folded, element("nav", *links, element("a", "How to repeat it", href="#repeat"), aria_label="Contents")])
 
 
 def _filter(data: ReportData) -> Html | None:
@@ -98,7 +99,8 @@ def _filter(data: ReportData) -> Html | None:
     codes = in_order([row.language for row in data.figures] or [row.language for row in data.corpus])
     if len(codes) < 2:
         return None
-    options = [element("option", "all languages", value=""), *(element("option", language_name(code), value=code) for code in codes)]
+    options = [element("option", name, value=code)
+               for code, name in [("", "all languages"), *((code, language_name(code)) for code in codes)]]
     return element("div", element("label", "Show ", element("select", *options)), class_="filter scripted", hidden=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -57,7 +58,7 @@ def parallel(label: str, lines: Sequence[Line], aims: Mapping[str, Literal["max"
     axes = [_axis(name, [one.values[name] for one in lines], aims.get(name), step) for name in names]
     drawn = [_frame(axis, _LEFT + step * number, number, step, axis.name in aims) for number, axis in enumerate(axes)]
     order = sorted(lines, key=lambda one: one.is_winner)
-    return picture(_WIDTH, _HEIGHT, label, *(_line(one, axes, step) for one in order), *drawn, class_="parallel")
+    return picture(_WIDTH, _HEIGHT, label, *(_line(one, axes, step) for one in order), *drawn, class_="parallel wide")
 
 
 def _is_shown(value: Value) -> bool:
@@ -85,7 +86,7 @@ def _axis(name: str, values: Sequence[Value], aim: str | None, step: float) -> _
 
 
 def _are_apart(heights: Sequence[float]) -> bool:
-    return all(after - before >= 13 for before, after in zip(heights, heights[1:], strict=False))
+    return all(after - before >= 13 for before, after in itertools.pairwise(heights))
 
 
 def _frame(axis: _Axis, x: float, number: int, step: float, is_aim: bool) -> Html:
@@ -94,7 +95,8 @@ def _frame(axis: _Axis, x: float, number: int, step: float, is_aim: bool) -> Htm
              for row, part in enumerate(lines)]
     ticks = [Html(line(x - 3, y, x + 3, y, "zero") + text(x + 7, y + 3.5, name, "tick halo")) for name, y in axis.ticks]
     return element("g", line(x, _TOP, x, _BOTTOM, "zero"), *names, *ticks,
-                   element("rect", x=x - 11, y=_TOP - 4, width=22, height=_BOTTOM - _TOP + 8, class_="brush", data_axis=str(number)))
+                   element("rect", x=x - 11, y=_TOP - 4, width=22, height=_BOTTOM - _TOP + 8, class_="brush",
+                           data_axis=str(number)))
 
 
 def _wrapped(name: str, width: int) -> list[str]:

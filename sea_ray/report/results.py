@@ -82,8 +82,8 @@ def _value_cell(of: Average | FigureRow | None, is_winner: bool) -> Html:
         return element("td", "not run", class_="num absent")
     small = of.n < SMALL_SAMPLE
     interval = f"[{formats.figure(of.low, of.unit)}, {formats.figure(of.high, of.unit)}]"
-    return element("td", formats.figure(of.value, of.unit), element("sup", "†") if small else None, " ", element("small", interval),
-                   class_="num" + (" winner" if is_winner else "") + (" few" if small else ""))
+    return element("td", formats.figure(of.value, of.unit), element("sup", "†") if small else None, " ",
+                   element("small", interval), class_="num" + (" winner" if is_winner else "") + (" few" if small else ""))
 
 
 def _task(data: ReportData, key: Key, models: Sequence[str]) -> Html:

@@ -39,7 +39,7 @@ def _sweep(sweep: Sweep, prefix: str) -> Html:
     finished = [(number, trial) for number, trial in enumerate(sweep.trials, 1) if trial.outcome == "finished"]
     return element(
         "section", element("h3", sweep.name), paragraph(f"{', '.join(filter(None, told))}{ended}. {sweep.note}".strip()),
-        paragraph(join([element("strong", "Choice: "), sweep.reason, "."])) if sweep.reason else None,
+        paragraph(join([element("strong", "Choice: "), formats.sentence(sweep.reason)])) if sweep.reason else None,
         join([_picture(sweep, finished, prefix), _parallel(sweep, finished, prefix), _mixes(finished, prefix)])
         if finished else paragraph("No trial finished.", "absent"),
         _trials(sweep, prefix), class_="sweep")
@@ -111,8 +111,8 @@ def _mixes(finished: Numbered, prefix: str) -> Html | None:
     triangle = simplex("Shares of three groups of languages in each mix", [
         Mix(name=str(number), key=f"{prefix}{number}", shares=trial.shares, is_winner=trial.is_winner)
         for number, trial in mixes.values()])
-    told = ("In the triangle a corner is all tokens for its languages, and lines stand at 25, 50 and 75 %; the ring is the winner."
-            if triangle else "")
+    told = ("In the triangle a corner is all samples of its languages, and lines stand at 25, 50 and 75 %; the ring is the "
+            "winner." if triangle else "")
     return figure(f"The mixes: share of samples per source; English and Chinese in grey. {told}".strip(),
                   stacked("Share of samples per source and trial", {name: trial.shares for name, (_, trial) in mixes.items()},
                           winner=winner), triangle)

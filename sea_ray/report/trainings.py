@@ -18,8 +18,8 @@ def trainings(data: ReportData) -> Html:
     mixed = {one.name: one.shares for one in data.trainings if len(one.shares) > 1}
     curves = [curve(one.name, one.losses, one.held_out) for one in data.trainings if one.losses]
     looked = " dashed: held-out text;" if any(one.held_out for one in data.trainings) else ""
-    told = ("Mean token loss in nats over the steps. Each picture has its own axes; the strong line is the mean of the last tenth of "
-            f"the steps, where there are enough;{looked} the number is where it ends.")
+    told = ("Mean token loss in nats over the steps. Each picture has its own axes; the strong line is the mean of the last "
+            f"tenth of the steps, where there are enough;{looked} the number is where it ends.")
     more = curves[_CURVES_AT_ONCE:]
     return join([
         figure(told, *curves[:_CURVES_AT_ONCE]) if curves else None,
