@@ -81,8 +81,13 @@ def _axis(name: str, values: Sequence[Value], aim: str | None, step: float) -> _
     texts = [general(value) for value in distinct]
     if len(set(texts)) == len(texts) <= _MOST_TICKS and _are_apart(sorted(places.values())):
         return _Axis(name, places, tuple(zip(texts, (places[value] for value in distinct), strict=True)))
-    ticks = [(10**tick if change is math.log10 else tick, scale(tick)) for tick in scale.ticks(4)]
-    return _Axis(name, places, tuple((general(value), y) for value, y in ticks))
+    ticks = _powers(low, high) if change is math.log10 else scale.ticks(4)
+    return _Axis(name, places, tuple((general(value), scale(change(value))) for value in ticks))
+
+
+def _powers(low: float, high: float) -> list[float]:
+    """Return the powers of ten between two positive values."""
+    return [10.0**power for power in range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)]
 
 
 def _are_apart(heights: Sequence[float]) -> bool:

@@ -110,13 +110,17 @@ class Labels:
         """Args: marks: their centres; radius: pixels around each that stay free."""
         self._taken = [(x - radius, y - radius, x + radius, y + radius) for x, y in marks]
 
-    def beside(self, x: float, y: float, content: str) -> Html:
-        """Return the name of the mark at (x, y): at its right, left, above or below, wherever there is room."""
+    def beside(self, x: float, y: float, content: str, *, needed: bool = False) -> Html:
+        """Return the name of the mark at (x, y): at its right, left, above or below; nothing where there is no room, unless needed."""
         width = 7.0 * len(content)
         places = ((x + 13, y + 4, "start", x + 13), (x - 13, y + 4, "end", x - 13 - width),
                   (x, y - 13, "middle", x - width / 2), (x, y + 22, "middle", x - width / 2))
         boxes = [(left, base - 9, left + width, base + 2) for _, base, _, left in places]
-        free = next((number for number, box in enumerate(boxes) if not any(_meet(box, other) for other in self._taken)), 0)
+        free = next((number for number, box in enumerate(boxes) if not any(_meet(box, other) for other in self._taken)), None)
+        if free is None:
+            if not needed:
+                return Html()
+            free = 0
         self._taken.append(boxes[free])
         return text(*places[free][:2], content, "label", places[free][2])
 

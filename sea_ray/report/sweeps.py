@@ -50,7 +50,7 @@ def _picture(sweep: Sweep, finished: Numbered, prefix: str) -> Html:
     names = {number: f"{number}: {formats.point_text(trial.point)}" for number, trial in numbered}
     across = next((name for name in (*list(sweep.objectives)[1:], *(limit.figure for limit in sweep.limits))), None)
     if across is None or not all(across in trial.figures for _, trial in numbered):
-        rows = [Bar(name=names[number], value=trial.figures[sweep.metric], is_winner=trial.is_winner,
+        rows = [Bar(name=_name(number, trial), value=trial.figures[sweep.metric], is_winner=trial.is_winner,
                     title=f"{names[number]}: {formats.general(trial.figures[sweep.metric])}", trial=f"{prefix}{number}")
                 for number, trial in numbered]
         return figure(f"{_direction(sweep, sweep.metric)} of each trial; the winner in colour.",
@@ -82,13 +82,10 @@ def _parallel(sweep: Sweep, finished: Numbered, prefix: str) -> Html | None:
 
 
 def _coordinates(sweep: Sweep, trial: TrialRow) -> dict[str, float | str]:
-    """Return a trial's settings, then what decides, then what else was read; a mix has an axis for each language."""
-    found: dict[str, float | str] = {}
-    for path, value in trial.point.items():
-        name = path.rpartition(".")[2]
-        members = {f"{name} {code}": part for code, part in value.items()} if isinstance(value, Mapping) else {name: value}
-        found |= {key: part if isinstance(part, int | float) and not isinstance(part, bool) else formats.general(part)
-                  for key, part in members.items()}
+    """Return a trial's settings, then what decides, then what else was read; a mix has a picture of its own."""
+    found: dict[str, float | str] = {
+        path.rpartition(".")[2]: value if isinstance(value, int | float) and not isinstance(value, bool) else formats.general(value)
+        for path, value in _but_mixes(trial.point).items()}
     deciding = [*sweep.objectives, *(limit.figure for limit in sweep.limits)]
     figures = [*deciding, *(name for name in trial.figures if name not in deciding)]
     return found | {name: trial.figures[name] for name in figures[:_MOST_FIGURES] if name in trial.figures}
@@ -103,8 +100,17 @@ def _keeps(sweep: Sweep, trial: TrialRow) -> bool:
     return all(limit.keeps(trial.figures.get(limit.figure, math.nan)) for limit in sweep.limits)
 
 
+def _but_mixes(point: Mapping[str, object]) -> dict[str, object]:
+    return {path: value for path, value in point.items() if not isinstance(value, Mapping)}
+
+
+def _name(number: int, trial: TrialRow) -> str:
+    """Return a trial's number and its settings, but for mixes, which are long."""
+    return f"{number}: {formats.point_text(_but_mixes(trial.point))}".removesuffix(": ")
+
+
 def _mixes(finished: Numbered, prefix: str) -> Html | None:
-    mixes = {f"{number}: {formats.point_text(trial.point)}": (number, trial) for number, trial in finished if trial.shares}
+    mixes = {_name(number, trial): (number, trial) for number, trial in finished if trial.shares}
     if not mixes:
         return None
     winner = next((name for name, (_, trial) in mixes.items() if trial.is_winner), "")
