@@ -61,7 +61,7 @@ def what_ran(experiment: Experiment, config: ExperimentConfig) -> str:
     trials = [f"{len(choice.trials)} trials {of}" for choice, of in (
         (experiment.thresholds, "of neurons"), (experiment.mixes, "of fine-tuning"))]
     controls = [ARMS[name] for name in experiment.controls]
-    beside = f", with {formats.listing(controls)} as controls" if controls else ""
+    beside = f"; controls: {'; '.join(controls)}" if controls else ""
     return (f"{base[:1].upper()}{base[1:]}; {formats.short_count(tokens)} tokens of text in {len(sizes)} languages "
             f"({config.corpus.source}); {formats.listing(trials)}{beside}.")
 

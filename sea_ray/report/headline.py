@@ -108,7 +108,7 @@ def _findings(data: ReportData) -> Html:
 def _list(sentences: Sequence[str]) -> Html:
     if not sentences:
         return paragraph("Nothing was stated.", "absent")
-    return element("ul", *(element("li", sentence) for sentence in sentences))
+    return element("ul", *(element("li", sentence.replace(" %", "\u00a0%")) for sentence in sentences))
 
 
 def _interval(low: float, high: float, digits: int = 1) -> str:

@@ -50,8 +50,12 @@ def title(task: str, metric: str) -> str:
 
 
 def themes(keys: Iterable[Key]) -> dict[str, list[Key]]:
-    """Return theme -> its keys in reading order; what no theme knows comes last, as it came."""
-    left = dict.fromkeys(keys)
+    """Return theme -> its keys in reading order; what no theme knows comes last, as it came.
+
+    What another one says already is left out: `safe` is all that is not `unsafe_answered`.
+    """
+    given = dict.fromkeys(keys)
+    left = [key for key in given if key[1] != "safe" or (key[0], "unsafe_answered") not in given]
     found = {theme: [key for key in names if key in left] for theme, names in _THEMES.items()}
     known = {key for names in found.values() for key in names}
     found[_OTHERS] = [key for key in left if key not in known]

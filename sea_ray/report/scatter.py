@@ -72,4 +72,5 @@ def _point(trial: Trial, across: Scale, up: Scale, labels: Labels) -> Html:
     x, y = across(trial.x), up(trial.y)
     ring = element("circle", cx=x, cy=y, r=10.0, class_="ring") if trial.is_winner else None
     tone = 1 if trial.keeps_limits else 0
-    return element("g", ring, mark(x, y, tone, 5.0, trial.title), labels.beside(x, y, trial.name, needed=trial.is_winner), data_trial=trial.key)
+    name = labels.beside(x, y, trial.name, needed=trial.is_winner)
+    return element("g", ring, mark(x, y, tone, 5.0, trial.title), name, data_trial=trial.key)

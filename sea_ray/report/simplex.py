@@ -98,4 +98,5 @@ def _mark(mix: Mix, place: tuple[float, float], parts: Sequence[float], corners:
     x, y = place
     told = ", ".join(f"{name} {share(part, 0)}" for name, part in zip(corners, parts, strict=True) if math.isfinite(part))
     ring = element("circle", cx=x, cy=y, r=10.0, class_="ring") if mix.is_winner else None
-    return element("g", ring, mark(x, y, 1, 5.0, f"{mix.name}: {told}"), labels.beside(x, y, mix.name, needed=mix.is_winner), data_trial=mix.key)
+    name = labels.beside(x, y, mix.name, needed=mix.is_winner)
+    return element("g", ring, mark(x, y, 1, 5.0, f"{mix.name}: {told}"), name, data_trial=mix.key)

@@ -111,7 +111,7 @@ class Labels:
         self._taken = [(x - radius, y - radius, x + radius, y + radius) for x, y in marks]
 
     def beside(self, x: float, y: float, content: str, *, needed: bool = False) -> Html:
-        """Return the name of the mark at (x, y): at its right, left, above or below; nothing where there is no room, unless needed."""
+        """Return the name of the mark at (x, y), at its right, left, above or below; where there is no room, only if needed."""
         width = 7.0 * len(content)
         places = ((x + 13, y + 4, "start", x + 13), (x - 13, y + 4, "end", x - 13 - width),
                   (x, y - 13, "middle", x - width / 2), (x, y + 22, "middle", x - width / 2))

@@ -84,7 +84,7 @@ def _parallel(sweep: Sweep, finished: Numbered, prefix: str) -> Html | None:
 def _coordinates(sweep: Sweep, trial: TrialRow) -> dict[str, float | str]:
     """Return a trial's settings, then what decides, then what else was read; a mix has a picture of its own."""
     found: dict[str, float | str] = {
-        path.rpartition(".")[2]: value if isinstance(value, int | float) and not isinstance(value, bool) else formats.general(value)
+        path.rpartition(".")[2]: value if type(value) in (int, float) else formats.general(value)  # type: ignore[misc]
         for path, value in _but_mixes(trial.point).items()}
     deciding = [*sweep.objectives, *(limit.figure for limit in sweep.limits)]
     figures = [*deciding, *(name for name in trial.figures if name not in deciding)]

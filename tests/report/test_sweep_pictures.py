@@ -83,6 +83,9 @@ def test_names_beside_marks_that_are_close_do_not_cover_each_other() -> None:
     places = [re.search(r'x="([\d.]+)" y="([\d.]+)"', labels.beside(x, y, "12")) for x, y in marks]
     spots = {(place[1], place[2]) for place in places if place}
     assert len(spots) == 3
+    crowded = Labels([(100.0, 100.0)] * 2 + [(x, y) for x in range(60, 150, 8) for y in range(70, 140, 8)])
+    assert crowded.beside(100.0, 100.0, "12") == "", "no room"
+    assert "12" in crowded.beside(100.0, 100.0, "12", needed=True)
 
 
 def test_marks_lines_and_rows_of_a_trial_have_one_key(full: ReportData) -> None:
