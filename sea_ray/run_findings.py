@@ -66,13 +66,13 @@ def what_ran(experiment: Experiment, config: ExperimentConfig) -> str:
             f"({config.corpus.source}); {formats.listing(trials)}{beside}.")
 
 
-def not_shown(experiment: Experiment, config: ExperimentConfig) -> tuple[str, ...]:
-    """Return what this run cannot show."""
+def not_shown(base: Artifact, config: ExperimentConfig) -> tuple[str, ...]:
+    """Return what a run from this base cannot show."""
     once = [name for name, search in (("neurons", config.sweep.neurons), ("mixes", config.sweep.mixes)) if search.repeats == 1]
     return tuple(filter(None, (
         f"One seed for each trial of {formats.listing(once)}: differences between neighbouring trials are not told from chance."
         if once else "",
-        f"A small world made for the demo, a model of {formats.short_count(experiment.base.facts['parameters'])} parameters: "
+        f"A small world made for the demo, a model of {formats.short_count(base.facts['parameters'])} parameters: "
         "effects on real text and in larger models may differ." if config.corpus.source == "demo" else "",
         "Each interval is of one figure; among so many some leave out the truth by chance.")))
 

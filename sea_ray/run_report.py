@@ -243,7 +243,7 @@ def report_data(experiment: Experiment, record: Mapping[str, Any]) -> ReportData
         config=yaml.safe_dump(record["config"], allow_unicode=True, sort_keys=False), winner="winner",
         headline=(("refusal", "balanced_accuracy"), ("safety_general", "unsafe_answered"), ("safety_culture", "over_refusal"),
                   ("exam", "accuracy"), ("translation", "chrf_into_english"), ("text", "bits_per_byte")),
-        found=tuple(found), not_found=tuple(absent), not_shown=not_shown(experiment, config),
+        found=tuple(found), not_found=tuple(absent), not_shown=not_shown(experiment.base, config),
         figures=tuple(figure_rows(reports)), bits=tuple(bits), baselines=tuple(baseline_rows(reports)),
         gate=gate_row(experiment, config.safety.gate), examples=tuple(example_rows(reports, ("base", "winner"))),
         sweeps=(sweep_row(experiment.thresholds, config.sweep.neurons, "Neurons of each language",

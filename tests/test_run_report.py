@@ -70,7 +70,7 @@ def test_the_question_and_what_is_not_shown_follow_the_configuration(miniature):
     asked = question(compose_experiment(miniature))
     assert asked == ("Which top_frac of the neurons and which mix of fine-tuning serve Indonesian and Thai best, and what does "
                      "it do to English, to refusals and to safety?")
-    seeds = [sentence for repeats in (1, 3) for sentence in not_shown(EXPERIMENT, compose_experiment(
+    seeds = [sentence for repeats in (1, 3) for sentence in not_shown(EXPERIMENT.base, compose_experiment(
         [*miniature, f"sweep.neurons.repeats={repeats}", f"sweep.mixes.repeats={repeats}"])) if "seed" in sentence]
     assert len(seeds) == 1
 
