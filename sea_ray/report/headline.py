@@ -102,12 +102,10 @@ def _findings(data: ReportData) -> Html:
                ("What this does not show", data.not_shown, "not-shown"))
     return element("div", *(
         element("div", element("h3", name), _list(sentences), class_=class_)
-        for name, sentences, class_ in columns), class_="findings")
+        for name, sentences, class_ in columns if sentences), class_="findings")
 
 
 def _list(sentences: Sequence[str]) -> Html:
-    if not sentences:
-        return paragraph("Nothing was stated.", "absent")
     return element("ul", *(element("li", sentence.replace(" %", "\u00a0%")) for sentence in sentences))
 
 

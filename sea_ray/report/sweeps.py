@@ -6,10 +6,11 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from sea_ray.languages import LANGUAGES
 from sea_ray.report import formats
 from sea_ray.report.bars import Bar, bars, stacked
 from sea_ray.report.data import ReportData, Sweep, TrialRow
-from sea_ray.report.markup import Html, element, heading, join, number, number_heading, paragraph, table
+from sea_ray.report.markup import Html, details, element, heading, join, number, number_heading, paragraph, table
 from sea_ray.report.names import meanings
 from sea_ray.report.parallel import Line, parallel
 from sea_ray.report.scatter import Trial, scatter
@@ -48,12 +49,13 @@ def _sweep(sweep: Sweep, prefix: str) -> Html:
 def _picture(sweep: Sweep, finished: Numbered, prefix: str) -> Html:
     numbered = [(number, trial) for number, trial in finished if sweep.metric in trial.figures]
     names = {number: f"{number}: {formats.point_text(trial.point)}" for number, trial in numbered}
+    winner = any(trial.is_winner for _, trial in numbered)
     across = next((name for name in (*list(sweep.objectives)[1:], *(limit.figure for limit in sweep.limits))), None)
     if across is None or not all(across in trial.figures for _, trial in numbered):
         rows = [Bar(name=_name(number, trial), value=trial.figures[sweep.metric], is_winner=trial.is_winner,
                     title=f"{names[number]}: {formats.general(trial.figures[sweep.metric])}", trial=f"{prefix}{number}")
                 for number, trial in numbered]
-        return figure(f"{_direction(sweep, sweep.metric)} of each trial; the winner in colour.",
+        return figure(f"{_direction(sweep, sweep.metric)} of each trial{'; the winner in colour' if winner else ''}.",
                       bars(f"{sweep.metric} per trial", rows, format_value=formats.general, width=720))
     limit = next((limit for limit in sweep.limits if limit.figure == across), None)
     points = [Trial(name=str(number), x=trial.figures[across], y=trial.figures[sweep.metric], on_front=trial.on_front,
@@ -65,7 +67,8 @@ def _picture(sweep: Sweep, finished: Numbered, prefix: str) -> Html:
                     y_name=_direction(sweep, sweep.metric), limit=limit.value if limit else None,
                     limit_is_upper=limit is None or limit.kind == "at most")
     said = ["Trials by their number in the table", "blue diamonds keep the limits, grey circles do not" if sweep.limits else "",
-            "the ring is the winner", "the line joins what no other beats in all objectives" if len(sweep.objectives) > 1 else "",
+            "the ring is the winner" if winner else "",
+            "the line joins what no other beats in all objectives" if len(sweep.objectives) > 1 else "",
             "the shaded side breaks the limit" if limit else ""]
     return figure(f"{'; '.join(filter(None, said))}.", drawn)
 
@@ -76,7 +79,8 @@ def _parallel(sweep: Sweep, finished: Numbered, prefix: str) -> Html | None:
     drawn = parallel(f"{sweep.name}: settings and figures of each trial", lines, sweep.objectives)
     if drawn is None:
         return None
-    return figure(join(["A line is a trial, the thick one the winner. On the axes in bold, which decide, up is better.",
+    thick = ", the thick one the winner" if any(trial.is_winner for _, trial in finished) else ""
+    return figure(join([f"A line is a trial{thick}. On the axes in bold, which decide, up is better.",
                         element("span", " Drag along an axis to keep a range, click it to let go. ", element("output"),
                                 class_="scripted", hidden=True)]), drawn)
 
@@ -87,7 +91,7 @@ def _coordinates(sweep: Sweep, trial: TrialRow) -> dict[str, float | str]:
         path.rpartition(".")[2]: value if type(value) in (int, float) else formats.general(value)  # type: ignore[misc]
         for path, value in _but_mixes(trial.point).items()}
     deciding = [*sweep.objectives, *(limit.figure for limit in sweep.limits)]
-    figures = [*deciding, *(name for name in trial.figures if name not in deciding)]
+    figures = [*deciding, *(name for name in trial.figures if name not in deciding and not _is_of_language(name))]
     return found | {name: trial.figures[name] for name in figures[:_MOST_FIGURES] if name in trial.figures}
 
 
@@ -127,8 +131,9 @@ def _mixes(finished: Numbered, prefix: str) -> Html | None:
 def _trials(sweep: Sweep, prefix: str) -> Html:
     paths = list(dict.fromkeys(path for trial in sweep.trials for path in trial.point))
     limited = [limit.figure for limit in sweep.limits]
-    reported = dict.fromkeys(name for trial in sweep.trials for name in trial.figures)
-    shown = list(dict.fromkeys([*sweep.objectives, *limited, *reported]))
+    reported = list(dict.fromkeys(name for trial in sweep.trials for name in trial.figures))
+    by_language = [name for name in reported if _is_of_language(name) and name not in (*sweep.objectives, *limited)]
+    shown = list(dict.fromkeys([*sweep.objectives, *limited, *(name for name in reported if name not in by_language)]))
     rows = []
     for position, trial in enumerate(sweep.trials, 1):
         values = [_value_cell(trial.point.get(path, "")) for path in paths]
@@ -138,7 +143,18 @@ def _trials(sweep: Sweep, prefix: str) -> Html:
     columns = [*(path.rpartition(".")[2] for path in paths), *(_breakable(name) for name in shown)]
     notes = [f"{name}: {told}" for name, told in meanings(shown).items()]
     return join([table(["trial", "", *map(number_heading, columns)], rows, "compact"),
-                 paragraph(f"{'; '.join(notes)}." if notes else "", "note")])
+                 paragraph(f"{'; '.join(notes)}." if notes else "", "note"),
+                 details("Figures of each language", _by_language(sweep, by_language)) if by_language else None])
+
+
+def _by_language(sweep: Sweep, names: Sequence[str]) -> Html:
+    rows = [[heading(str(position)), *(_figure_cell(sweep, trial, name) for name in names)]
+            for position, trial in enumerate(sweep.trials, 1)]
+    return table(["trial", *(number_heading(_breakable(name)) for name in names)], rows, "compact")
+
+
+def _is_of_language(figure: str) -> bool:
+    return figure.rpartition("_")[2] in LANGUAGES
 
 
 def _breakable(name: str) -> Html:

@@ -99,6 +99,24 @@ def test_marks_lines_and_rows_of_a_trial_have_one_key(full: ReportData) -> None:
         assert sorted(kinds) == ["g", "polyline", "rect", "tr"]
 
 
+def test_figures_of_single_languages_stand_folded_behind_the_table(full: ReportData) -> None:
+    trial = TrialRow(point={"a": 1}, figures={"gain": 0.1, "ratio_th": 0.9, "ratio_lo": 0.8})
+    sweep = Sweep(name="s", objectives={"gain": "max"}, trials=(trial, dataclasses.replace(trial, point={"a": 2})))
+    part = render(dataclasses.replace(full, sweeps=(sweep,))).split('id="sweeps"')[1].split('id="neurons"')[0]
+    open_table, folded = part.split("Figures of each language")
+    assert "ratio_" not in open_table
+    assert folded.count("0.9<") == folded.count("0.8<") == 2
+
+
+def test_no_winner_is_promised_where_there_is_none_yet(full: ReportData) -> None:
+    trials = tuple(TrialRow(point={"a": number}, figures={"gain": number / 10, "harm": 0.0}) for number in (1, 2))
+    unfinished = dataclasses.replace(full.sweeps[0], reason="", trials=(
+        *trials, TrialRow(point={"a": 3}, outcome="to do", error="not there yet")))
+    part = render(dataclasses.replace(full, sweeps=(unfinished,))).split('id="sweeps"')[1].split('id="neurons"')[0]
+    assert "winner" not in part
+    assert "1 to do" in part
+
+
 def test_a_noisy_loss_has_its_mean_and_held_out_text_its_own_line() -> None:
     points = [(step, 2.0 + (-1) ** step) for step in range(60)]
     drawn = curve("base", points, [(0, 2.5), (59, 2.0)])
