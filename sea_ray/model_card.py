@@ -19,7 +19,8 @@ from sea_ray.pipeline import Experiment
 from sea_ray.provenance import source_rows
 from sea_ray.report.averages import Average, average, select, trained
 from sea_ray.report.data import FigureRow, SourceRow
-from sea_ray.run_report import NOT_SHOWN, bits_rows, figure_rows, findings
+from sea_ray.run_findings import findings, not_shown, repeat_command
+from sea_ray.run_report import bits_rows, figure_rows
 from sea_ray.search_space import label
 
 ModelName = Literal["winner", "merged", "base"]
@@ -51,7 +52,7 @@ def model_card(experiment: Experiment, record: Mapping[str, Any], *, model: Mode
         "## Results", "", *_figures(figures, own), "",
         "<details><summary>Each language</summary>", "", written(tables(shown), "markdown"), "", "</details>", "",
         "## Safety", "", *_safety(experiment, figures, model), "", "## Limits", "",
-        *(f"- {sentence}" for sentence in (*_limits(config), *NOT_SHOWN, *absent)), "",
+        *(f"- {sentence}" for sentence in (*_limits(config), *not_shown(experiment.base, config), *absent)), "",
         *training_data(source_rows(config, experiment.corpus.facts)), "", *_repeat(record), ""])
 
 
@@ -92,7 +93,7 @@ def pack_card(of: RunPacks, languages: Sequence[str], *, licence: str = "") -> s
         f"With sea_ray, `sea-ray serve checkpoint={base} packs=FOLDER` serves them beside each other (a request names the pack), "
         "and `LanguagePack.load(FOLDER / LANGUAGE).apply(model)` checks the digests of the base first. On a descendant of the "
         "base, such as the base after fine-tuning, a pack's effect is approximate: measure it.", "",
-        "## Limits", "", *(f"- {sentence}" for sentence in (*_limits(config), *NOT_SHOWN)), "",
+        "## Limits", "", *(f"- {sentence}" for sentence in (*_limits(config), *not_shown(of.base, config))), "",
         *training_data(sources), "", *_repeat(of.asked), ""])
 
 
@@ -225,7 +226,7 @@ def _repeat(record: Mapping[str, Any]) -> Iterator[str]:
     """Yield how to make it again; where it was computed, and what folders are called there, is nobody's business."""
     yield "## How to repeat it"
     yield ""
-    yield f"    sea-ray run {' '.join(public_settings(record['overrides']))}"
+    yield f"    {repeat_command(public_settings(record['overrides']))}"
     if "versions" in record:
         yield ""
         yield (f"{record['seconds']:,.0f} s on {record['machine']}; "

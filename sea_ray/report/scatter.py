@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from sea_ray.report.formats import general
 from sea_ray.report.markup import Html, element
-from sea_ray.report.svg import Scale, fit, line, mark, picture, text, x_axis, y_axis
+from sea_ray.report.svg import Labels, Scale, fit, line, mark, picture, text, x_axis, y_axis
 
 _WIDTH, _HEIGHT = 560.0, 330.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 66.0, 20.0, 34.0, 48.0
@@ -27,6 +27,8 @@ class Trial:
     is_winner: bool
     title: str
     """Shown on hover."""
+    key: str | None = None
+    """What has the same key, such as a row of the table, is shown together with it."""
     on_front: bool = False
     """Whether the line through the points that no other beats goes through this one."""
 
@@ -45,6 +47,7 @@ def scatter(label: str, trials: Sequence[Trial], *, x_name: str, y_name: str, li
     shown = [trial for trial in trials if math.isfinite(trial.x) and math.isfinite(trial.y)]
     across = fit([*(trial.x for trial in shown), *([] if limit is None else [limit])], _LEFT, _WIDTH - _RIGHT, pad=0.1)
     up = fit([trial.y for trial in shown], _HEIGHT - _BOTTOM, _TOP, pad=0.12)
+    labels = Labels((across(trial.x), up(trial.y)) for trial in shown)
     front = [(across(trial.x), up(trial.y)) for trial in sorted(shown, key=lambda trial: trial.x) if trial.on_front]
     return picture(
         _WIDTH, _HEIGHT, label,
@@ -56,7 +59,7 @@ def scatter(label: str, trials: Sequence[Trial], *, x_name: str, y_name: str, li
         *(line(*start, *end, "front") for start, end in itertools.pairwise(front)),
         text((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 8, x_name, "axis", "middle"),
         text(_LEFT - 52, _TOP - 22, y_name, "axis"),
-        *(_point(trial, across, up) for trial in sorted(shown, key=lambda trial: trial.is_winner)))
+        *(_point(trial, across, up, labels) for trial in sorted(shown, key=lambda trial: trial.is_winner)))
 
 
 def _excluded(across: Scale, limit: float, limit_is_upper: bool) -> Html:
@@ -65,8 +68,9 @@ def _excluded(across: Scale, limit: float, limit_is_upper: bool) -> Html:
                    class_="excluded")
 
 
-def _point(trial: Trial, across: Scale, up: Scale) -> Html:
+def _point(trial: Trial, across: Scale, up: Scale, labels: Labels) -> Html:
     x, y = across(trial.x), up(trial.y)
     ring = element("circle", cx=x, cy=y, r=10.0, class_="ring") if trial.is_winner else None
     tone = 1 if trial.keeps_limits else 0
-    return element("g", ring, mark(x, y, tone, 5.0, trial.title), text(x + 13, y + 4, trial.name, "label"))
+    name = labels.beside(x, y, trial.name, needed=trial.is_winner)
+    return element("g", ring, mark(x, y, tone, 5.0, trial.title), name, data_trial=trial.key)
