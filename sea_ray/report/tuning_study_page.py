@@ -68,19 +68,20 @@ def _figures(data: TuningStudyData) -> Html:
 def _front(data: TuningStudyData) -> Html:
     measure = next(measure for measure in data.measures if measure.name == data.recommend_by)
     least = next(arm for arm in data.arms if arm.name == data.reference).kept[measure.name].value - data.max_loss
-    points = []
+    points, numbers = [], {arm.name: str(place) for place, arm in enumerate(data.arms, 1)}
     for arm in data.arms:
         kept, sea = measure.within(arm.kept[measure.name]), measure.within(arm.sea[measure.name])
-        points.append(Trial(name=arm.title, x=kept.value, y=sea.value, x_interval=(kept.low, kept.high),
+        points.append(Trial(name=numbers[arm.name], x=kept.value, y=sea.value, x_interval=(kept.low, kept.high),
                             y_interval=(sea.low, sea.high), on_front=arm.on_front, keeps_limits=kept.value >= least,
                             is_winner=arm.name == data.recommended, title=arm.title))
     drawn = scatter(f"{measure.title}: SEA languages against English and Chinese", points, x_name="English and Chinese",
                     y_name="SEA languages", limit=least, limit_is_upper=False)
-    rows = [[heading(arm.title), number("–" if arm.chance_of_best is None else formats.share(arm.chance_of_best, 0))]
-            for arm in sorted(data.arms, key=lambda arm: -(arm.chance_of_best or 0.0))]
+    rows = [[heading(arm.title), number(numbers[arm.name]),
+             number("–" if arm.chance_of_best is None else formats.share(arm.chance_of_best, 0))] for arm in data.arms]
     return join([figure(f"{measure.title}. Bars are 95 % intervals. The line joins the arms that no other beats in both; the "
                         "shaded side loses more in English and Chinese than is allowed; the ring is what is recommended.", drawn),
-                 table(["Arm", number_heading("chance that the rule picks it")], rows, "compact")])
+                 table(["Arm", number_heading("in the picture"), number_heading("chance that the rule picks it")], rows,
+                       "compact")])
 
 
 def _measure(data: TuningStudyData, measure: MeasureRow) -> Html:

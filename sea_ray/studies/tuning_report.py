@@ -212,9 +212,9 @@ def answer(study: TuningStudy, arms: Sequence[TuningArmRow], recommended: str | 
     if recommended is not None and study.recommend_by is not None:
         arm = next(arm for arm in arms if arm.name == recommended)
         sentences.append(
-            f"By {study.measures[study.recommend_by].title} of the SEA languages, with English and Chinese at most "
-            f"{study.max_loss:g} below the reference, {arm.title} is recommended; the chance that the rule would pick it again "
-            f"is {arm.chance_of_best:.0%}.")
+            f"Recommended: {arm.title}. By “{study.measures[study.recommend_by].title}” it is the best for the SEA languages "
+            f"among the arms that are at most {study.max_loss:g} below the reference in English and Chinese; the chance that the "
+            f"rule would pick it again is {arm.chance_of_best:.0%}.")
     return sentences
 
 
