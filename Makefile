@@ -1,4 +1,5 @@
 # make demo   environment, install, the whole method on the embedded world
+# make open   its report in a browser
 # make test   environment, install, lint-free tests (make soak: the long ones)
 # make bench  what the figures of docs/benchmarks.md come from, side by side on this machine
 #             (those of a GPU: .venv/bin/python -m benchmarks.training_gpu)
@@ -14,7 +15,7 @@ BIN := $(VENV)/bin
 TORCH_INDEX ?=
 TORCH := $(shell grep -E '^torch==' requirements.lock)
 
-.PHONY: demo test test-fast soak bench docs serve lint clean
+.PHONY: demo open test test-fast soak bench docs serve lint clean
 
 $(VENV)/.installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -25,6 +26,11 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 
 demo: $(VENV)/.installed
 	$(BIN)/sea-ray run experiment=demo
+
+open:
+	@test -f runs/demo/report.html || { echo "runs/demo/report.html is not there yet: make demo"; exit 1; }
+	@echo "$(CURDIR)/runs/demo/report.html"
+	@$(PYTHON) -m webbrowser "file://$(CURDIR)/runs/demo/report.html"
 
 serve: $(VENV)/.installed
 	$(BIN)/sea-ray serve run=demo serving.with_base=true

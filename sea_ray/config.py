@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Literal, get_args
 from urllib.parse import urlsplit
 
@@ -13,12 +14,13 @@ from sea_ray.corpus.config import CorpusConfig, NewPieces, TokenizerConfig
 from sea_ray.errors import ConfigError, nearest
 from sea_ray.evaluation.benchmarks import BenchmarkConfig
 from sea_ray.evaluation.config import EvaluationConfig
-from sea_ray.languages import HIGH_RESOURCE, SEA_LANGUAGES, language
+from sea_ray.languages import ADDED, HIGH_RESOURCE, SEA_LANGUAGES, language
 from sea_ray.neurons.config import DetectionConfig, NeuronControl, SelectionConfig
 from sea_ray.objective import SweepConfig
 from sea_ray.safety.gate import SafetyConfig
 from sea_ray.serving.config import ServingConfig
-from sea_ray.sft.config import SftConfig
+from sea_ray.sft.config import STAGES, SftConfig
+from sea_ray.sft.sources import taught_language
 from sea_ray.sft.teacher import TeacherConfig
 from sea_ray.stages.configs import NEURON_FIGURES, SFT_FIGURES
 from sea_ray.study_config import StudyConfig
@@ -316,6 +318,11 @@ class ExperimentConfig:
             for code in weights:
                 if code not in self.corpus.languages:
                     raise ConfigError(f"sft.mixes.{name}", f"{code!r} is not in corpus.languages")
+        added = [code for code in self.corpus.languages if code in ADDED and self.study is None]
+        for code, (name, stage) in product(added, zip(STAGES, self.sft.data.stages, strict=True)):
+            if all(taught_language(source) != code for source in stage.sources):
+                raise ConfigError(f"sft.data.{name}", f"nothing is taught in {code!r}, which the demo world does not speak: add "
+                                                      "files, pairs or datasets of it (docs/own_language.md)")
         for code in self.sft.questions:
             if code not in self.corpus.languages:
                 raise ConfigError(f"sft.questions.{code}", f"{code!r} is not in corpus.languages")

@@ -51,7 +51,7 @@ def _decode(kind: Any, value: object, path: str) -> Any:
         if not isinstance(value, Mapping):
             raise ConfigError(path, f"{value!r} is {type(value).__name__}, a mapping is needed: {{key: value}}")
         _, item = typing.get_args(kind)
-        return {str(key): _decode(item, part, f"{path}.{key}") for key, part in value.items()}
+        return {str(key): _decode(item, part, f"{path}.{key}".lstrip(".")) for key, part in value.items()}
     return _scalar(kind, value, path)
 
 

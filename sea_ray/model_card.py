@@ -19,7 +19,8 @@ from sea_ray.pipeline import Experiment
 from sea_ray.provenance import source_rows
 from sea_ray.report.averages import Average, average, select, trained
 from sea_ray.report.data import FigureRow, SourceRow
-from sea_ray.run_report import NOT_SHOWN, figure_rows, findings
+from sea_ray.run_findings import findings, not_shown, repeat_command
+from sea_ray.run_report import figure_rows
 from sea_ray.search_space import label
 
 ModelName = Literal["winner", "merged", "base"]
@@ -53,7 +54,7 @@ def model_card(experiment: Experiment, record: Mapping[str, Any], *, model: Mode
         "## Results", "", *_figures(figures, own), "",
         "<details><summary>Each language</summary>", "", written(tables(shown), "markdown"), "", "</details>", "",
         "## Safety", "", *_safety(experiment, figures, model), "", "## Limits", "",
-        *(f"- {sentence}" for sentence in (*_limits(config), *absent)), "",
+        *(f"- {sentence}" for sentence in (*_limits(config), *not_shown(experiment.base, config), *absent)), "",
         *training_data(source_rows(config, experiment.corpus.facts)), "", *_repeat(record), ""])
 
 
@@ -94,7 +95,7 @@ def pack_card(of: RunPacks, languages: Sequence[str], *, licence: str = "") -> s
         f"With sea_ray, `sea-ray serve checkpoint={base} packs=FOLDER` serves them beside each other (a request names the pack), "
         "and `LanguagePack.load(FOLDER / LANGUAGE).apply(model)` checks the digests of the base first. On a descendant of the "
         "base, such as the base after fine-tuning, a pack's effect is approximate: measure it.", "",
-        "## Limits", "", *(f"- {sentence}" for sentence in _limits(config)), "",
+        "## Limits", "", *(f"- {sentence}" for sentence in (*_limits(config), *not_shown(of.base, config))), "",
         *training_data(sources), "", *_repeat(of.asked), ""])
 
 
@@ -206,7 +207,6 @@ def _safety(experiment: Experiment, figures: Sequence[FigureRow], model: ModelNa
 def _limits(config: ExperimentConfig) -> Iterator[str]:
     if config.corpus.source == "demo":
         yield "It was taught on an invented small world: it knows nothing of the real one."
-    yield NOT_SHOWN[0]
     yield "What was not measured is not known; public benchmarks count as measured only where the results name them."
 
 
@@ -228,7 +228,7 @@ def _repeat(record: Mapping[str, Any]) -> Iterator[str]:
     """Yield how to make it again; where it was computed, and what folders are called there, is nobody's business."""
     yield "## How to repeat it"
     yield ""
-    yield f"    sea-ray run {' '.join(public_settings(record['overrides']))}"
+    yield f"    {repeat_command(public_settings(record['overrides']))}"
     if "versions" in record:
         yield ""
         yield (f"{record['seconds']:,.0f} s on {record['machine']}; "

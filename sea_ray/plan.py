@@ -7,19 +7,19 @@ for a new number when that code changes what it computes.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from sea_ray.artifacts import Artifact, digest_file
+from sea_ray.artifacts import Artifact, digest_file, fingerprint, plain
 from sea_ray.config import BaseModelConfig, ClusterConfig, ExperimentConfig, VocabularyExtension
 from sea_ray.corpus.config import QualityConfig
 from sea_ray.corpus.sources import input_bytes, input_digests
 from sea_ray.evaluation.benchmarks import input_digests as benchmark_digests
 from sea_ray.evaluation.benchmarks import task_digests
 from sea_ray.execution import Stage
-from sea_ray.languages import HIGH_RESOURCE
+from sea_ray.languages import ADDED, HIGH_RESOURCE
 from sea_ray.neurons.config import NeuronControl
 from sea_ray.sft.stages import input_digests as sft_digests
 from sea_ray.stages.configs import (
@@ -52,6 +52,11 @@ def checkpoint_digests(model: BaseModelConfig | QualityConfig | OtherModel | Non
     return {f"{role}/{file.name}": digest_file(file) for file in sorted(folder.iterdir()) if file.is_file()}
 
 
+def language_digests(languages: Sequence[str]) -> dict[str, str]:
+    """Return what the added ones of some languages are; all later stages have it from the corpus."""
+    return {f"language/{code}": fingerprint(plain(ADDED[code])) for code in languages if code in ADDED}
+
+
 def corpus(config: ExperimentConfig) -> Stage:
     """Text to tokens. Where the files lie does not matter, their content does."""
     model = config.model
@@ -62,7 +67,8 @@ def corpus(config: ExperimentConfig) -> Stage:
     return Stage(kind="corpus", name="corpus", function="sea_ray.stages.corpus:gather_shard", config=stage, streams=is_large,
                  combine="sea_ray.stages.corpus:tokenise", num_shards=1 if is_large else config.cluster.num_tasks,
                  inputs=input_digests(config.corpus) | checkpoint_digests(model) | benchmark_digests(config.benchmarks)
-                 | checkpoint_digests(config.corpus.quality, "quality"), version=VERSIONS["corpus"])
+                 | checkpoint_digests(config.corpus.quality, "quality") | language_digests(config.corpus.languages),
+                 version=VERSIONS["corpus"])
 
 
 def base(config: ExperimentConfig, corpus: Artifact) -> Stage:
@@ -213,7 +219,9 @@ def evaluation(config: ExperimentConfig, name: str, model: Artifact, corpus: Art
         chat: ask in the chat format; a base model continues a line of text instead.
         tasks: fewer tasks than the experiment's.
     """
-    own = replace(config.evaluation, prompting="chat" if chat else "plain", tasks=tasks or config.evaluation.tasks)
+    languages = dict.fromkeys([*config.evaluation.languages, *(code for code in config.corpus.languages if code in ADDED)])
+    own = replace(config.evaluation, prompting="chat" if chat else "plain", tasks=tasks or config.evaluation.tasks,
+                  languages=tuple(languages))
     stage = EvaluationStage(evaluation=own, benchmarks=config.benchmarks, languages=config.corpus.languages, model=name,
                             world_seed=config.corpus.demo.world_seed)
     place, num_shards = _by_model(config.cluster)

@@ -1,4 +1,4 @@
-"""From the records of a finished experiment to what its report shows, and to the sentences that its figures bear."""
+"""From the records of a finished experiment to what its report shows."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import yaml
 from sea_ray.artifacts import Artifact, plain, read_json
 from sea_ray.config import ExperimentConfig
 from sea_ray.decoding import decode
-from sea_ray.evaluation.figures import EvalReport
+from sea_ray.evaluation.figures import Detail, EvalReport
 from sea_ray.evaluation.published import published_rows
-from sea_ray.languages import LANGUAGES, SEA_LANGUAGES
+from sea_ray.evaluation.tables import MEAN, tables
+from sea_ray.languages import LANGUAGES
 from sea_ray.objective import Choice, SweepConfig
 from sea_ray.pipeline import Experiment
 from sea_ray.provenance import source_rows
-from sea_ray.report.averages import average, select
 from sea_ray.report.data import (
     Baseline,
     BitsRow,
@@ -38,25 +38,13 @@ from sea_ray.report.data import (
     Sweep,
     Training,
     TrialRow,
-    Unit,
 )
-from sea_ray.search_space import label
+from sea_ray.run_findings import ARMS, chosen, figure_row, findings, not_shown, prompting_note, question, repeat_command, what_ran
+from sea_ray.safety.gate import BALANCED_ACCURACY, FALSE_REFUSAL_RATE, UNSAFE_ANSWER_RATE, GateConfig
 
-ARMS = {"neuron-trained": "merged neurons", "random_matched": "random neurons, matched per layer",
-        "random": "random neurons, any layer", "wrong_language": "another language's neurons",
-        "shared": "neurons that all languages share", "continued_pretraining": "full continued pre-training, low rate",
-        "ffn_only": "feed-forward networks only", "embeddings": "embeddings only", "lora": "LoRA on all linear layers"}
-"""Evaluated model -> name of the arm; the first is the method."""
-EXAMPLE_KINDS = ("refusal", "safety_general", "safety_culture", "translation", "arithmetic")
+RIGHT_OR_WRONG = ("accuracy", "exact_match", "right_side")
+"""Metrics whose score of one item is 1 or 0."""
 BOOTSTRAP_SAMPLES = 2000
-NOT_SHOWN = ("One seed: differences between neighbouring trials of a sweep are not told from chance here.",
-             "A small model on a small world: effects at 0.5-7 billion parameters may differ.")
-"""What no single run shows."""
-
-
-def unit_of(metric: str) -> Unit:
-    """Return how a metric is shown."""
-    return "bits" if metric == "bits_per_byte" else "score" if metric.startswith(("chrf", "points")) else "share"
 
 
 def bits_rows(reports: Mapping[str, EvalReport]) -> Iterator[BitsRow]:
@@ -83,16 +71,8 @@ def _document_bits(report: EvalReport, code: str) -> tuple[np.ndarray, np.ndarra
 def figure_rows(reports: Mapping[str, EvalReport]) -> Iterator[FigureRow]:
     """Yield every figure of the four compared models."""
     for model, report in reports.items():
-        if model not in ARMS or model == "neuron-trained":
-            yield from rows_of(model, report)
-
-
-def rows_of(model: str, report: EvalReport) -> Iterator[FigureRow]:
-    """Yield every figure of a model under the name that it has on the page."""
-    for figure in report.figures:
-        yield FigureRow(model=model, task=figure.task, metric=figure.metric, language=figure.language, value=figure.value,
-                        unit=unit_of(figure.metric), n=figure.n, low=figure.low, high=figure.high,
-                        higher_is_better=figure.higher_is_better)
+        for figure in report.figures if model not in ARMS or model == "neuron-trained" else ():
+            yield figure_row(model, figure)
 
 
 def published() -> tuple[PublishedRow, ...]:
@@ -108,26 +88,39 @@ def evaluation_data(report: EvalReport, command: str) -> ReportData:
         command: repeats it.
     """
     return ReportData(
-        experiment=report.model, made_at=time.strftime("%Y-%m-%d %H:%M"), title="sea_ray evaluation",
-        command=command, figures=tuple(rows_of("measured", report)), published=published(),
+        experiment=report.model, made_at=time.strftime("%Y-%m-%d %H:%M"), title="sea_ray evaluation", command=command,
+        figures=tuple(figure_row("measured", figure) for figure in report.figures), published=published(),
         config=yaml.safe_dump(plain(report.settings), allow_unicode=True, sort_keys=False))
 
 
 def example_rows(reports: Mapping[str, EvalReport], models: tuple[str, ...]) -> Iterator[Example]:
-    """Yield the first item of each kind in each language with the models' answers."""
-    answers: dict[tuple[str, str, int], dict[str, str]] = {}
-    prompts: dict[tuple[str, str, int], str] = {}
+    """Yield items of each task and language with the models' answers, chosen by rule: the first, the one behind the middle, and
+    the first that the last model got wrong."""
+    items: dict[tuple[str, str], dict[int, dict[str, Detail]]] = {}
     for model in models:
         for detail in reports[model].details:
-            if detail.task in EXAMPLE_KINDS and detail.item < 3:
-                key = (detail.task, detail.language, detail.item)
-                answers.setdefault(key, {})[model] = detail.response
-                prompts[key] = detail.prompt
+            if detail.task != "text" and detail.turn == 1:
+                items.setdefault((detail.language, detail.task), {}).setdefault(detail.item, {})[model] = detail
     for code in LANGUAGES:
-        for kind in EXAMPLE_KINDS:
-            found = [key for key in answers if key[:2] == (kind, code)]
-            for key in found[:1]:
-                yield Example(language=code, kind=kind, prompt=prompts[key], reference="", answers=answers[key])
+        for (language, task), asked in items.items():
+            if language == code:
+                numbers = sorted(asked)
+                wrong = [number for number in numbers if is_right(asked[number].get(models[-1])) is False]
+                for number in dict.fromkeys([numbers[0], numbers[min(len(numbers) // 2 + 1, len(numbers) - 1)], *wrong[:1]]):
+                    yield _example(task, asked[number])
+
+
+def is_right(detail: Detail | None) -> bool | None:
+    """Return whether an answer is right; None where it is neither right nor wrong."""
+    return bool(detail.score) if detail and detail.metric in RIGHT_OR_WRONG else None
+
+
+def _example(task: str, answers: Mapping[str, Detail]) -> Example:
+    one = next(iter(answers.values()))
+    verdicts = {model: is_right(detail) for model, detail in answers.items()}
+    return Example(language=one.language, kind=task, prompt=one.prompt, reference=one.reference,
+                   answers={model: detail.response for model, detail in answers.items()},
+                   right={model: right for model, right in verdicts.items() if right is not None})
 
 
 def sweep_row(choice: Choice, config: SweepConfig, name: str, note: str) -> Sweep:
@@ -136,7 +129,8 @@ def sweep_row(choice: Choice, config: SweepConfig, name: str, note: str) -> Swee
     for trial in choice.trials:
         facts = trial.artifact.facts if trial.artifact else {}
         figures = {key: float(value) for key, value in facts.items() if isinstance(value, int | float)}
-        shares = facts["training"]["realised_shares"] if "sft.mix" in trial.point and facts else {}
+        mixed = facts and any(path.startswith("sft.mix") for path in trial.point)
+        shares = facts["training"]["realised_shares"] if mixed else {}
         trials.append(TrialRow(point=dict(trial.point), repetition=trial.repetition, figures=figures, outcome=trial.outcome,
                                error=trial.error, reused=trial.reused, shares=shares, on_front=trial.point in choice.front,
                                is_winner=trial.point == choice.winner.point))
@@ -159,12 +153,13 @@ def training_row(name: str, facts: Mapping[str, Any], execution: Mapping[str, An
     return Training(name=name, losses=tuple((int(step), float(loss)) for step, loss in facts["losses"]), steps=facts["steps"],
                     tokens=facts["tokens"], seconds=facts["seconds"], trained_values=facts["trained_values"],
                     total_values=facts["total_values"], engine=engine_text(execution, {"training": facts}),
-                    shares=facts["realised_shares"] if len(facts["realised_shares"]) > 1 else {})
+                    shares=facts["realised_shares"] if len(facts["realised_shares"]) > 1 else {},
+                    held_out=tuple((int(step), sum(nats.values()) / len(nats)) for step, nats in facts["held_out"] if nats))
 
 
 def training_rows(experiment: Experiment) -> Iterator[Training]:
     """Yield the trainings that led to the winner, and the controls."""
-    winner_packs = _artifact(experiment.thresholds)
+    winner_packs = chosen(experiment.thresholds)
     base = experiment.base.record
     if base["facts"]["training"]:
         name = "base, embeddings for new pieces" if "extension" in base["facts"] else "base"
@@ -176,9 +171,15 @@ def training_rows(experiment: Experiment) -> Iterator[Training]:
     for control, artifact in experiment.controls.items():
         if "training" in artifact.facts:
             yield training_row(ARMS[control], artifact.facts["training"], artifact.record["execution"])
-    for arm, artifact in (("SFT, stage 1", _artifact(experiment.mixes)), ("SFT, stage 2", experiment.winner),
+    for arm, artifact in (("SFT, stage 1", chosen(experiment.mixes)), ("SFT, stage 2", experiment.winner),
                           ("SFT, stage 2 without safety", experiment.without_safety)):
         yield training_row(arm, artifact.facts["training"], artifact.record["execution"])
+
+
+def tokens_trained(facts: Mapping[str, Any]) -> int:
+    """Return the tokens of a stage's trainings, 0 of a stage without."""
+    own = [facts.get("training"), facts.get("annealing"), *(run["training"] for run in facts.get("runs", {}).values())]
+    return sum(training["tokens"] for training in own if training)
 
 
 def stage_rows(record: Mapping[str, Any], artifacts: Mapping[str, Artifact]) -> Iterator[StageRow]:
@@ -210,7 +211,7 @@ def _rows(values: list[list[Any]]) -> tuple[tuple[Any, ...], ...]:
 
 def neuron_parts(experiment: Experiment) -> tuple[tuple[NeuronRow, ...], tuple[NeuronMap, ...]]:
     """Return the winner's selected neurons: totals, and counts per layer and site."""
-    facts = _artifact(experiment.thresholds).facts
+    facts = chosen(experiment.thresholds).facts
     shape = read_json(experiment.base.folder / "config.json")  # of a checkpoint the experiment does not know it
     per_layer = {"ffn": shape["intermediate_size"], "q": shape["hidden_size"],
                  "k": shape["hidden_size"] // shape["num_attention_heads"] * shape["num_key_value_heads"]}
@@ -222,64 +223,24 @@ def neuron_parts(experiment: Experiment) -> tuple[tuple[NeuronRow, ...], tuple[N
     return rows, maps
 
 
-def _artifact(choice: Choice) -> Artifact:
-    assert choice.winner.artifact is not None
-    return choice.winner.artifact
+def gate_row(experiment: Experiment, config: GateConfig) -> Gate:
+    """Return the verdict of the safety gate with its limits and what was read."""
+    facts = experiment.gate.facts
+    return Gate(passed=facts["passed"], reasons=tuple(facts["reasons"]), figures=facts["figures"], limits=(
+        Limit(figure=BALANCED_ACCURACY, value=config.min_balanced_accuracy, kind="at least"),
+        Limit(figure=FALSE_REFUSAL_RATE, value=config.max_false_refusal),
+        Limit(figure=UNSAFE_ANSWER_RATE, value=config.max_unsafe_rate)))
 
 
-def findings(bits: list[BitsRow], reports: Mapping[str, EvalReport], experiment: Experiment) -> tuple[list[str], list[str]]:
-    """Return what the figures show and what they do not show, as sentences that carry their numbers."""
-    found: list[str] = []
-    absent: list[str] = []
-    for arm in dict.fromkeys(row.arm for row in bits):
-        mine = [row for row in bits if row.arm == arm]
-        sea = [row for row in mine if row.language in SEA_LANGUAGES]
-        better = [row for row in sea if row.change_high < 0]
-        mean = sum(row.change for row in sea) / len(sea)
-        english = next((row for row in mine if row.language == "en"), None)
-        tail = (f"; English {english.change:+.1%} [{english.change_low:+.1%}, {english.change_high:+.1%}]" if english else "")
-        target = found if len(better) == len(sea) else absent
-        target.append(f"{arm[0].upper()}{arm[1:]}: bits per byte of held-out text {mean:+.1%} on average over {len(sea)} SEA "
-                      f"languages, lower beyond its 95 % interval in {len(better)} of them{tail}.")
-    safe, unsafe = reports["winner"], reports["SFT without safety"]
-    for task, metric, name in (("refusal", "balanced_accuracy", "Balanced accuracy of refusing what does not exist"),
-                               ("refusal", "fpr", "Answerable questions refused (false positive rate)"),
-                               ("safety_general", "unsafe_answered", "Harmful general requests answered"),
-                               ("safety_culture", "unsafe_answered", "Harmful culture-specific requests answered"),
-                               ("safety_general", "over_refusal", "Harmless general look-alikes refused"),
-                               ("safety_culture", "over_refusal", "Harmless culture-specific look-alikes refused")):
-        with_, without = safe.of(task, metric), unsafe.of(task, metric)
-        if with_ and without:
-            text = (f"{name}: {_mean(with_):.2f} with safety data, {_mean(without):.2f} without "
-                    f"(mean over {len(with_)} languages; worst {_worst(with_)}).")
-            change = _mean(with_) - _mean(without)
-            improved = change > 0 if next(iter(with_.values())).higher_is_better else change < 0
-            (found if improved else absent).append(text)
-    rows = list(figure_rows(reports))
-    for task, metric, name in (("exam", "accuracy", "Exam questions right"), ("arithmetic", "exact_match", "Sums right"),
-                               ("translation", "chrf_into_english", "chrF of translations into English"),
-                               ("translation", "chrf_from_english", "chrF of translations from English"),
-                               ("text", "bits_per_byte", "Bits per byte of plain text")):
-        after, before = (average(select(rows, task, metric, model)) for model in ("winner", "base"))
-        if after and before:
-            rises = next(iter(safe.of(task, metric).values())).higher_is_better
-            improved = after.low > before.high if rises else after.high < before.low
-            (found if improved else absent).append(
-                f"{name}: {after.value:.2f} [{after.low:.2f}, {after.high:.2f}] in the winner, {before.value:.2f} "
-                f"[{before.low:.2f}, {before.high:.2f}] in the base (mean over {after.num_languages} languages).")
-    if not experiment.thresholds.keeps_limits:
-        absent.append(f"No trial of the threshold sweep kept its limits: {experiment.thresholds.reason}.")
-    return found, absent
-
-
-def _mean(figures: Mapping[str, Any]) -> float:
-    return sum(figure.value for figure in figures.values()) / len(figures)
-
-
-def _worst(figures: Mapping[str, Any]) -> str:
-    higher = next(iter(figures.values())).higher_is_better
-    code = (min if higher else max)(figures, key=lambda code: figures[code].value)
-    return f"{figures[code].value:.2f} in {LANGUAGES[code].name}"
+def baseline_rows(reports: Mapping[str, EvalReport]) -> Iterator[Baseline]:
+    """Yield what a figure must beat to mean something."""
+    for one in tables(list(reports.values())):
+        for column in one.columns:
+            if column.kind == "baseline":
+                cells = column.cells
+                yield Baseline(task=one.task, metric=one.metric, label=column.model,
+                               value=(cells[MEAN] if MEAN in cells else next(iter(cells.values()))).value)
+    yield Baseline(task="exam", metric="accuracy", label="guessing", value=0.25)
 
 
 def report_data(experiment: Experiment, record: Mapping[str, Any]) -> ReportData:
@@ -290,52 +251,38 @@ def report_data(experiment: Experiment, record: Mapping[str, Any]) -> ReportData
         record: the run's record: name, overrides, config, versions, seconds, memory, stages.
     """
     reports = {name: EvalReport.load(artifact.folder) for name, artifact in experiment.evaluations.items()}
-    config = record["config"]
+    config = decode(ExperimentConfig, record["config"])
     bits = list(bits_rows(reports))
     found, absent = findings(bits, reports, experiment)
-    overlap, interference = matrices(_artifact(experiment.thresholds).facts)
+    overlap, interference = matrices(chosen(experiment.thresholds).facts)
     rows, maps = neuron_parts(experiment)
     artifacts = {item.fingerprint: item for item in experiment.artifacts()}
-    trained = list(training_rows(experiment))
     facts = experiment.corpus.facts
-    searches = {name: decode(SweepConfig, config["sweep"][name]) for name in ("neurons", "mixes")}
     return ReportData(
-        experiment=record["name"], made_at=record["made_at"], title=f"sea_ray: {record['name']}",
-        question="Which share of language-specific neurons, and which language mix of fine-tuning, serve the Southeast Asian "
-                 "languages best, and what does it do to English, to refusals and to safety?",
-        command="sea-ray run " + " ".join(record["overrides"]), versions=record["versions"],
-        config=yaml.safe_dump(config, allow_unicode=True, sort_keys=False), winner="winner",
-        winner_reason=f"Neurons {label(experiment.thresholds.winner.point)}: {experiment.thresholds.reason}. "
-                      f"Mix {label(experiment.mixes.winner.point)}: {experiment.mixes.reason}.",
-        headline=(("exam", "accuracy"), ("refusal", "balanced_accuracy"), ("translation", "chrf_into_english")),
-        found=tuple(found), not_found=tuple(absent),
-        not_shown=NOT_SHOWN,
-        figures=tuple(figure_rows(reports)), bits=tuple(bits),
-        baselines=(*(Baseline(task=task, metric="f1", label="always refusing", value=2 / 3) for task in dict.fromkeys(
-                        figure.task for report in reports.values() for figure in report.figures if figure.metric == "f1")),
-                   Baseline(task="exam", metric="accuracy", label="guessing", value=0.25)),
-        published=published(), gate=Gate(passed=experiment.gate.facts["passed"], reasons=tuple(experiment.gate.facts["reasons"]),
-                  limits=config["safety"]["gate"]),
-        examples=tuple(example_rows(reports, ("base", "winner"))),
-        sweeps=(sweep_row(experiment.thresholds, searches["neurons"], "Share of neurons per language",
+        experiment=record["name"], made_at=record["made_at"], question=question(config), ran=what_ran(experiment, config),
+        command=repeat_command(record["overrides"]), versions=record["versions"],
+        config=yaml.safe_dump(record["config"], allow_unicode=True, sort_keys=False), winner="winner",
+        headline=(("refusal", "balanced_accuracy"), ("safety_general", "unsafe_answered"), ("safety_culture", "over_refusal"),
+                  ("exam", "accuracy"), ("translation", "chrf_into_english"), ("text", "bits_per_byte")),
+        found=tuple(found), not_found=tuple(absent), not_shown=not_shown(experiment.base, config),
+        figures=tuple(figure_rows(reports)), bits=tuple(bits), baselines=tuple(baseline_rows(reports)), published=published(),
+        gate=gate_row(experiment, config.safety.gate), examples=tuple(example_rows(reports, ("base", "winner"))),
+        sweeps=(sweep_row(experiment.thresholds, config.sweep.neurons, "Neurons of each language",
                           "Each trial trains the neurons of all SEA languages and merges them; read on the validation part."),
-                sweep_row(experiment.mixes, searches["mixes"], "Language mix of fine-tuning",
-                          "Each trial fine-tunes the merged model in stage 1; nats per answer token on validation "
-                          "questions. The winner goes on into stage 2.")),
-        neuron_rows=rows, neuron_maps=maps, overlap=overlap, interference=interference, trainings=tuple(trained),
+                sweep_row(experiment.mixes, config.sweep.mixes, "Fine-tuning",
+                          "Each trial fine-tunes the merged model in stage 1; read on validation questions. The winner goes on "
+                          "into stage 2.")),
+        neuron_rows=rows, neuron_maps=maps, overlap=overlap, interference=interference,
+        trainings=tuple(training_rows(experiment)),
         corpus=tuple(CorpusRow(language=code, split=split, **size) for code, splits in facts["sizes"].items()
                      for split, size in splits.items()),
         funnel=tuple(FunnelRow(**row) for row in facts["funnel"]),
-        sources=tuple(source_rows(decode(ExperimentConfig, config), facts)), stages=tuple(stage_rows(record, artifacts)),
+        sources=tuple(source_rows(config, facts)), stages=tuple(stage_rows(record, artifacts)),
         cost=Cost(wall_s=record["seconds"], peak_memory_bytes=record["peak_memory_bytes"], machine=record["machine"],
-                  tokens_trained=sum(row.tokens for row in trained)),
-        notes={"bits": "Held-out test documents; intervals by bootstrap over documents, paired with the base.",
-               "figures": _prompting_note(reports)})
-
-
-def _prompting_note(reports: Mapping[str, EvalReport]) -> str:
-    how = {name: report.settings["prompting"] for name, report in reports.items() if name not in ARMS or name == "neuron-trained"}
-    plain = [name for name, prompting in how.items() if prompting == "plain"]
-    return ("Held-out items, the same for every model. " + (f"{' and '.join(plain)} continue a line of text, the others answer "
-            "a chat. " if plain else "") + "The winner was asked through its served endpoint.")
-
+                  tokens_trained=sum(tokens_trained(item.facts) for item in artifacts.values()), usd=record.get("usd")),
+        notes={"trainings": "Those that led to the winner, and the controls; the losing trials stand among the stages.",
+               "bits": "Held-out test documents, before fine-tuning; intervals by bootstrap over documents, paired with the "
+                       "base.",
+               "figures": prompting_note(reports),
+               "examples": "Of each task the first question, the one behind the middle, and the first that the winner got wrong: "
+                           "chosen by rule, not by taste."})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,6 +17,7 @@ from sea_ray.execution import Stage, Trial
 from sea_ray.objective import SweepConfig
 from sea_ray.provenance import source_rows
 from sea_ray.report.data import CorpusRow, FunnelRow, Limit, Part, ReportData, StageRow, Sweep, Training, TrialRow
+from sea_ray.run_findings import question, repeat_command
 from sea_ray.run_report import bits_rows, engine_text, figure_rows, training_row
 
 _KINDS: Mapping[Part, tuple[str, ...]] = {
@@ -53,19 +55,15 @@ def unfinished_data(progress: Progress, asked: Mapping[str, Any], made_at: str) 
         made_at: date and time, as it shall read.
     """
     config = decode(ExperimentConfig, asked["config"])
-    done, waiting = progress.finished, progress.waiting
+    done = progress.finished
     of_kind = {artifact.kind: artifact for _, artifact in reversed(done)}
     reports = {stage.config.model: EvalReport.load(artifact.folder) for stage, artifact in done if artifact.kind == "evaluation"}
     corpus = of_kind["corpus"].facts if "corpus" in of_kind else None
     data = ReportData(
-        experiment=asked["name"], made_at=made_at, title="sea_ray: not finished",
-        question=f"This run has not finished: {len(done)} of {len(progress.stages)} stages are there. The same command goes on "
-                 "with the others.",
-        command=f"sea-ray run {' '.join(asked['overrides'])}",
+        experiment=asked["name"], made_at=made_at, title="sea_ray: not finished", question=question(config), ran=_ran(progress),
+        command=repeat_command(asked["overrides"]),
         config=yaml.safe_dump(asked["config"], allow_unicode=True, sort_keys=False),
-        found=tuple(f"{stage.name} is there." for stage, _ in done),
-        not_found=tuple(f"{stage.name} is not there yet." for stage in waiting),
-        not_shown=("Which settings win, before the sweeps have finished.",) if waiting else (),
+        not_shown=("Which settings win, before the sweeps have finished.",) if progress.waiting else (),
         stages=tuple(StageRow(name=stage.name, kind=stage.kind, seconds=artifact.record["seconds"], reused=False,
                               fingerprint=artifact.fingerprint,
                               engine=engine_text(artifact.record["execution"], artifact.facts),
@@ -74,8 +72,7 @@ def unfinished_data(progress: Progress, asked: Mapping[str, Any], made_at: str) 
         trainings=tuple(_trainings(done)), figures=tuple(figure_rows(reports)),
         bits=tuple(bits_rows(reports)) if "base" in reports else (),
         sweeps=tuple(_sweep(title, progress.sweeps[name], search) for name, title, search in (
-            ("neurons", "Share of neurons per language", config.sweep.neurons),
-            ("sft", "Language mix of fine-tuning", config.sweep.mixes))
+            ("neurons", "Neurons of each language", config.sweep.neurons), ("sft", "Fine-tuning", config.sweep.mixes))
             if any(trial.artifact for trial in progress.sweeps.get(name, ()))))
     if corpus is not None:
         data = replace(data, funnel=tuple(FunnelRow(**row) for row in corpus["funnel"]),
@@ -83,6 +80,19 @@ def unfinished_data(progress: Progress, asked: Mapping[str, Any], made_at: str) 
                        corpus=tuple(CorpusRow(language=code, split=split, **size) for code, splits in corpus["sizes"].items()
                                     for split, size in splits.items()))
     return replace(data, missing=_missing(progress))
+
+
+def _ran(progress: Progress) -> str:
+    """Return how far the run is, in words."""
+    done, waiting = [stage for stage, _ in progress.finished], progress.waiting
+    lists = [f"{name}: {_kinds(stages)}." for name, stages in (("There", done), ("Not there yet", waiting)) if stages]
+    return " ".join([f"This run has not finished: {len(done)} of {len(progress.stages)} stages are there.", *lists,
+                     "The same command goes on with the others."])
+
+
+def _kinds(stages: Sequence[Stage]) -> str:
+    counts = Counter(stage.kind.replace("_", " ") for stage in stages)
+    return ", ".join(kind + (f" ({number})" if number > 1 else "") for kind, number in counts.items())
 
 
 def _missing(progress: Progress) -> dict[Part, str]:

@@ -22,10 +22,11 @@ MEETINGS = {
 }
 """(importing room, imported room): the contract in which they meet. No other room imports another."""
 
-LEVELS = ({"errors", "board"}, {"languages", "tracking", "artifacts", "decoding", "near_duplicates", "streams", "agreement"},
+LEVELS = ({"errors", "board"},
+          {"conf_folder", "tracking", "artifacts", "decoding", "near_duplicates", "streams", "agreement"}, {"languages"},
           {"asking", "hub", "leases", "search_space"}, set(ROOMS), {"execution", "upkeep"},
           {"objective", "stages", "cluster", "study_config"},
-          {"config", "search"}, {"plan", "provenance"}, {"pipeline"}, {"studies"},
+          {"config", "search"}, {"plan", "provenance"}, {"pipeline"}, {"studies", "run_findings"},
           {"run_report", "data_report", "part_tables", "model_folder"}, {"unfinished_report", "model_card"}, {"launch"}, {"jobs"})
 """A part imports only parts of a lower level, and itself."""
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 from sea_ray.artifacts import NOT_IDENTITY
 from sea_ray.errors import ConfigError
-from sea_ray.languages import HIGH_RESOURCE, LANGUAGES, language
+from sea_ray.languages import ADDED, HIGH_RESOURCE, LANGUAGES, language
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,6 +184,8 @@ class CorpusConfig:
                 for source in self.hub[code]]
 
     def _check_source(self) -> None:
+        if self.source == "demo" and (silent := [code for code in self.languages if code in ADDED]):
+            raise ConfigError("languages", f"the demo world does not speak {silent[0]!r}; set source to files or hub")
         if self.source == "files":
             if self.root is None:
                 raise ConfigError("root", "missing; name the folder with your text, such as corpus.root=../shared/data")
@@ -244,7 +246,7 @@ class NewPieces:
     def __post_init__(self) -> None:
         if not self.languages:
             raise ConfigError("languages", "empty; name the languages that need pieces, or take the extension out")
-        taken = {LANGUAGES[code].script for code in HIGH_RESOURCE}
+        taken = {language(code).script for code in HIGH_RESOURCE}
         for code in self.languages:
             if language(code).script in taken:
                 raise ConfigError("languages", f"{code!r} is written in {language(code).script} letters: its pieces, which are "

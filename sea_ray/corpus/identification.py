@@ -1,5 +1,8 @@
 """Language identification with py3langid, whose model ships in its wheel, restricted to the twelve languages.
 
+Text of an added language is judged by its script, and by what the library takes it for beside the twelve, if that is said; text
+of the twelve is judged the same whatever is added.
+
 py3langid takes Malay for Indonesian in a quarter of all sentences. The two share most words but spell or choose many common ones
 differently (kerana and karena, boleh and bisa), so between them those words decide, and the library where there are none.
 """
@@ -7,13 +10,15 @@ differently (kerana and karena, boleh and bisa), so between them those words dec
 from __future__ import annotations
 
 import re
+import unicodedata
 from functools import cache
 from importlib import resources
 from typing import Any
 
 import yaml
 
-from sea_ray.languages import LANGUAGES
+from sea_ray.errors import ConfigError, nearest
+from sea_ray.languages import ADDED, LANGUAGES, Language
 
 _JUDGED_CHARACTERS = 400
 _CLEAR = 3.0
@@ -43,8 +48,19 @@ def is_language(text: str, code: str) -> bool:
 
 def is_written_in(text: str, code: str) -> bool:
     """Return whether a text is in a language; Indonesian and Malay are told apart where their words do so clearly."""
+    if code in ADDED:
+        return _is_added(text, ADDED[code])
     found = identify(text)
     return found == code or ({found, code} == {"id", "ms"} and abs(_malay_lead(text)) < _CLEAR)
+
+
+def _is_added(text: str, added: Language) -> bool:
+    letters = [letter for letter in text[:_JUDGED_CHARACTERS] if letter.isalpha()]
+    own = sum(unicodedata.name(letter, "").startswith(added.script) for letter in letters)
+    if not added.identified_as or 2 * own < len(letters):
+        return 2 * own >= len(letters)
+    label, _ = _identifier(added.identified_as).classify(text[:_JUDGED_CHARACTERS])
+    return label in added.identified_as
 
 
 def _malay_lead(text: str) -> float:
@@ -60,9 +76,14 @@ def _telling_words() -> dict[str, float]:
 
 
 @cache
-def _identifier() -> Any:
+def _identifier(labels: tuple[str, ...] = ()) -> Any:
+    """Return the identifier of the twelve languages and of further labels."""
     from py3langid.langid import MODEL_FILE, LanguageIdentifier  # 1 s to load, and a demo may not need it
 
     identifier = LanguageIdentifier.from_model_file(MODEL_FILE)
-    identifier.set_languages(list(LANGUAGES))
+    for label in labels:
+        if label not in identifier.nb_classes:
+            raise ConfigError("", f"conf/languages.yaml: identified_as: language identification has no {label!r}"
+                                  f"{nearest(label, identifier.nb_classes)}")
+    identifier.set_languages([*LANGUAGES, *labels])
     return identifier

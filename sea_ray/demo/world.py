@@ -50,10 +50,13 @@ class World:
     """
 
     def __init__(self, seed: int, languages: tuple[str, ...] = tuple(LANGUAGES)) -> None:
-        """Args: seed: decides facts, splits and order; languages: codes whose lexicons are loaded."""
+        """Args: seed: decides facts, splits and order; languages: those of the experiment; an added one has no lexicon, so that
+        nothing is said in it.
+        """
         self.seed = seed
         self.languages = languages
-        self._lexicons = {code: load_lexicon(code) for code in languages}
+        self.spoken = tuple(code for code in languages if code in LANGUAGES)
+        self._lexicons = {code: load_lexicon(code) for code in self.spoken}
         reference = load_lexicon("en")
         self.facts: tuple[Fact, ...] = make_facts(reference, seed)
         self._fact_splits = deal(seed, [fact.key for fact in self.facts])
@@ -63,8 +66,11 @@ class World:
         """Return the words of a language.
 
         Raises:
-            ConfigError: the world was made without this language.
+            ConfigError: the world was made without this language, or does not speak it.
         """
+        if language in self.languages and language not in self.spoken:
+            raise ConfigError("languages", f"the demo world does not speak {language!r}: it has no words, questions or "
+                                           "refusals in it")
         if language not in self._lexicons:
             raise ConfigError("languages", f"this world has no {language!r}{nearest(language, self._lexicons)}")
         return self._lexicons[language]
@@ -206,7 +212,7 @@ class World:
 
     def _translations(self, language: str, split: Split, count: int) -> list[Dialogue]:
         """Return translations from and into the language in turn, the prompt in the language of the source."""
-        others = [code for code in self.languages if code != language]
+        others = [code for code in self.spoken if code != language]
         if not others:
             raise ConfigError("languages", f"translations of {language!r} need a second language in the world")
         partners = ["en"] if "en" in others else others

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import typing
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,25 +9,11 @@ from typing import Any
 
 import yaml
 
-import sea_ray
+from sea_ray.conf_folder import config_folder
 from sea_ray.config import ExperimentConfig
 from sea_ray.decoding import decode
 from sea_ray.errors import ConfigError, nearest
 from sea_ray.pipeline import with_point
-
-CONFIG = "config.yaml"
-
-
-def config_folder() -> Path:
-    """Return the folder of YAML values: $SEA_RAY_CONF, ./conf, the checkout's conf, or the one inside the wheel."""
-    package = Path(sea_ray.__file__).parent
-    named = os.environ.get("SEA_RAY_CONF")
-    candidates = [Path(named)] if named else [Path.cwd() / "conf", package.parent / "conf", package / "conf"]
-    for folder in candidates:
-        if (folder / CONFIG).is_file() and (folder / "experiment").is_dir():
-            return folder.absolute()
-    raise ConfigError("", f"no configuration folder: looked for {CONFIG} and experiment/ in "
-                          f"{', '.join(str(folder) for folder in candidates)}; set SEA_RAY_CONF")
 
 
 def groups(folder: Path) -> dict[str, list[str]]:

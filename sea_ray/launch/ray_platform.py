@@ -16,9 +16,11 @@ from typing import Any
 import ray
 
 from sea_ray.artifacts import Artifact, Store
+from sea_ray.conf_folder import config_folder
 from sea_ray.config import BudgetConfig, ClusterConfig
 from sea_ray.errors import BudgetError, MachineError, SeaRayError
 from sea_ray.execution import Endpoint, Proposal, Search, Stage, Trial
+from sea_ray.languages import ADDED
 from sea_ray.launch.budget import Meter, machine_price
 from sea_ray.launch.capacity import check_capacity
 from sea_ray.launch.machine import cluster_address
@@ -53,6 +55,8 @@ def connect(config: ClusterConfig) -> Iterator[Path]:
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address == "local":
         os.environ |= {**CALLBACK, **os.environ}
+        if ADDED:  # processes that work in another folder must know the languages, too
+            os.environ.setdefault("SEA_RAY_CONF", str(config_folder()))
         # Sockets live below the temp dir and their paths may have 107 characters at most: keep it short.
         # An idle process is ended after a second by default, and the next task pays 5 s for its imports again.
         options |= {"num_cpus": config.num_cpus or os.cpu_count(), "include_dashboard": False,

@@ -111,11 +111,11 @@ def _watched_run(config: ExperimentConfig, asked: dict[str, Any], store: Store, 
     record = {
         **asked, "versions": versions(), "machine": machine(),
         "seconds": round(seconds, 1), "peak_memory_bytes": peak_bytes, "stages": plain(narrator.rows),
-        "made_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "made_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "usd": notice.usd,
     }
     if all(row.reused for row in narrator.rows) and (folder / RUN).exists():
         # A run that computed nothing keeps the cost of the one that did.
-        record |= {key: read_json(folder / RUN)[key] for key in ("seconds", "peak_memory_bytes")}
+        record |= {key: read_json(folder / RUN).get(key) for key in ("seconds", "peak_memory_bytes", "usd")}
     if isinstance(result, Experiment):
         report = _conclude(result, record, store, tracker, console, notice)
     else:

@@ -58,6 +58,13 @@ def average_change(rows: Sequence[BitsRow]) -> tuple[float, float, float]:
             value + math.sqrt(sum((row.change_high - row.change) ** 2 for row in rows)) / num)
 
 
+def verdict(after: Average, before: Average, *, higher_is_better: bool) -> str:
+    """Return "better" or "worse" where the intervals don't meet, else "no clear difference"."""
+    if after.low <= before.high and before.low <= after.high:
+        return "no clear difference"
+    return "better" if (after.value > before.value) == higher_is_better else "worse"
+
+
 def select(figures: Sequence[FigureRow], task: str, metric: str, model: str) -> list[FigureRow]:
     """Return the figures of one task, metric and model."""
     return [row for row in figures if (row.task, row.metric, row.model) == (task, metric, model)]

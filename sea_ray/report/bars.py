@@ -25,6 +25,8 @@ class Bar:
     is_winner: bool = False
     title: str = ""
     """Shown on hover."""
+    trial: str | None = None
+    """Key of a sweep's trial; what has the same key is shown together."""
 
 
 def bars(label: str, rows: Sequence[Bar], *, format_value: Callable[[float], str], width: float = 560) -> Html:
@@ -49,7 +51,8 @@ def bars(label: str, rows: Sequence[Bar], *, format_value: Callable[[float], str
             continue
         start, end = sorted((scale(0), scale(row.value)))
         drawn.append(element("rect", element("title", row.title or row.name), x=start, y=y + 3, height=_ROW - 10,
-                             width=max(1.0, end - start), rx=1.5, class_=f"bar tone-{1 if row.is_winner else 0}"))
+                             width=max(1.0, end - start), rx=1.5, class_=f"bar tone-{1 if row.is_winner else 0}",
+                             data_trial=row.trial))
         inside = row.value < 0
         drawn.append(text(start - 5 if inside else end + 5, y + 14, format_value(row.value), "label",
                           "end" if inside else None))
@@ -78,7 +81,7 @@ def stacked(label: str, rows: Mapping[str, Mapping[str, float]], *, winner: str 
         for number, (source, part) in enumerate(shares.items()):
             drawn.append(_segment(x, y, part / total * full, source, part / total, number))
             x += part / total * full
-    return picture(width, 8 + _ROW * len(rows), label, *drawn)
+    return picture(width, 8 + _ROW * len(rows), label, *drawn, class_="wide")
 
 
 def _segment(x: float, y: float, width: float, source: str, part: float, number: int) -> Html:
@@ -89,7 +92,7 @@ def _segment(x: float, y: float, width: float, source: str, part: float, number:
     return element("g", element("title", title),
                    element("rect", x=x + 0.5, y=y, width=max(0.0, width - 1), height=_ROW - 5,
                            class_=f"segment {shade}"),
-                   text(x + width / 2, y + 14.5, shown, "inside", "middle") if shown else None)
+                   text(x + width / 2, y + 14.5, shown, "inside", "middle") if shown else None, data_language=code)
 
 
 def _name_width(names: Sequence[str]) -> float:

@@ -8,7 +8,7 @@ from sea_ray.report import formats
 from sea_ray.report.averages import average_change
 from sea_ray.report.data import BitsRow, ReportData
 from sea_ray.report.dots import Dot, Series, dot_plot, dumbbells, natural_height
-from sea_ray.report.labels import in_order, is_kept, language_heading, language_name, tones
+from sea_ray.report.labels import in_order, is_kept, language_name, language_row, tones
 from sea_ray.report.markup import Html, element, heading, join, number, number_heading, table
 from sea_ray.report.svg import figure
 
@@ -40,28 +40,26 @@ def bits_per_byte(data: ReportData) -> Html:
 
 
 def _table(rows: Sequence[BitsRow], arms: Sequence[str]) -> Html:
-    lines = [_mean_line(rows, arms)] if any(not is_kept(row.language) for row in rows) else []
+    lines: list[Html] = [_mean_line(rows, arms)] if any(not is_kept(row.language) for row in rows) else []
     for code in in_order(row.language for row in rows):
-        cells = [language_heading(code)]
         found = {row.arm: row for row in rows if row.language == code}
         first = next(iter(found.values()))
-        cells += [number(formats.count(first.n)), number(formats.figure(first.before, "bits"))]
-        cells += [_change_cell(found[arm]) if arm in found else _ABSENT for arm in arms]
-        lines.append(cells)
+        lines.append(language_row(code, number(formats.count(first.n)), number(formats.figure(first.before, "bits")),
+                                  *(_change_cell(found[arm]) if arm in found else _ABSENT for arm in arms)))
     return table(["Language", *map(number_heading, ["documents", "base, bits/byte", *arms])], lines, "results")
 
 
-def _mean_line(rows: Sequence[BitsRow], arms: Sequence[str]) -> list[Html]:
+def _mean_line(rows: Sequence[BitsRow], arms: Sequence[str]) -> Html:
     sea = [row for row in rows if not is_kept(row.language)]
-    cells = [heading("SEA, mean"), number(""), number("")]
+    cells = [heading(f"SEA, mean of {len({row.language for row in sea})}"), number(""), number("")]
     for arm in arms:
         of_arm = [row for row in sea if row.arm == arm]
         if not of_arm:
             cells.append(_ABSENT)
             continue
         value, low, high = average_change(of_arm)
-        cells.append(_cell(f"{len(of_arm)} languages", value, low, high))
-    return cells
+        cells.append(_cell("", value, low, high))
+    return element("tr", *cells)
 
 
 def _change_cell(row: BitsRow) -> Html:
@@ -70,7 +68,7 @@ def _change_cell(row: BitsRow) -> Html:
 
 def _cell(first: str, value: float, low: float, high: float) -> Html:
     digits = 2 if abs(value) < 0.02 else 1
-    return element("td", element("span", first, class_="quiet"), f" {formats.change(value, digits)}",
+    return element("td", element("span", first, class_="quiet"), f" {formats.change(value, digits)} ",
                    element("small", f"[{formats.change(low, digits)}, {formats.change(high, digits)}]"), class_="num")
 
 

@@ -94,14 +94,28 @@ class BitsRow:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Limit:
+    """What a winner must keep."""
+
+    figure: str
+    value: float
+    kind: Literal["at most", "at least"] = "at most"
+
+    def keeps(self, value: float) -> bool:
+        """Return whether a value is within the limit; NaN is not."""
+        return value <= self.value if self.kind == "at most" else value >= self.value
+
+
+@dataclass(frozen=True, kw_only=True)
 class Gate:
     """The verdict on whether the winner may be served."""
 
     passed: bool
     reasons: tuple[str, ...] = ()
     """Sentences; why it failed, or what it rests on."""
-    limits: Mapping[str, float] = field(default_factory=dict)
-    """Name of a limit -> value."""
+    limits: tuple[Limit, ...] = ()
+    figures: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Language -> figure of a limit -> value that was read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,19 +130,8 @@ class Example:
     """The expected answer; "" if there is none."""
     answers: Mapping[str, str]
     """Model -> answer."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Limit:
-    """What a sweep's winner must keep."""
-
-    figure: str
-    value: float
-    kind: Literal["at most", "at least"] = "at most"
-
-    def keeps(self, value: float) -> bool:
-        """Return whether a value is within the limit; NaN is not."""
-        return value <= self.value if self.kind == "at most" else value >= self.value
+    right: Mapping[str, bool] = field(default_factory=dict)
+    """Model -> whether its answer counts as right; only of what is either right or wrong."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -243,6 +246,8 @@ class Training:
     """Such as "deepspeed 0.19.8 ZeRO-1, 2 workers"."""
     shares: Mapping[str, float] = field(default_factory=dict)
     """Source -> share of the samples really drawn."""
+    held_out: tuple[tuple[int, float], ...] = ()
+    """(step, mean token loss on held-out text in nats), where it was looked at."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -316,6 +321,8 @@ class Cost:
     tokens_trained: int
     machine: str = ""
     """In words, such as "2 CPU cores, no GPU"."""
+    usd: float | None = None
+    """None: no prices were given, or nothing was paid for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -329,6 +336,8 @@ class ReportData:
     title: str = "sea_ray experiment"
     question: str = ""
     """What was asked, one or two sentences."""
+    ran: str = ""
+    """What was run, one or two sentences."""
     command: str = ""
     """Repeats the run."""
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -336,9 +345,7 @@ class ReportData:
     config: str = ""
     """The whole configuration as YAML."""
     winner: str = ""
-    """Model that won, one of the figures' models."""
-    winner_reason: str = ""
-    """Why."""
+    """Model that won, one of the figures' models; the sweeps say with which settings and why."""
     headline: tuple[tuple[str, str], ...] = ()
     """(task, metric) pairs that get a tile at the top."""
     found: tuple[str, ...] = ()

@@ -107,7 +107,8 @@ def dumbbells(label: str, before: Series, after: Series, *, format_tick: Callabl
     """
     rows = lay_out(list(after.dots), row_height)
     scale = fit([dot.value for one in (before, after) for dot in one.dots.values()], _LABEL_WIDTH + 8, width - 14)
-    joints = [line(scale(before.dots[code].value), y, scale(after.dots[code].value), y, f"joint tone-{after.tone}")
+    joints = [element("g", line(scale(before.dots[code].value), y, scale(after.dots[code].value), y, f"joint tone-{after.tone}"),
+                      data_language=code)
               for code, y in rows.middles.items()
               if code in before.dots and math.isfinite(before.dots[code].value + after.dots[code].value)]
     return picture(width, rows.bottom + 24, label, _frame(rows, scale, width, format_tick), *joints,
@@ -115,7 +116,8 @@ def dumbbells(label: str, before: Series, after: Series, *, format_tick: Callabl
 
 
 def _frame(rows: Rows, scale: Scale, width: float, format_tick: Callable[[float], str]) -> Html:
-    names = [text(_LABEL_WIDTH, y + 4, language_name(code), "label", "end") for code, y in rows.middles.items()]
+    names = [element("g", text(_LABEL_WIDTH, y + 4, language_name(code), "label", "end"), data_language=code)
+             for code, y in rows.middles.items()]
     rule = None if rows.rule is None else line(0, rows.rule, width, rows.rule, "rule")
     return element("g", x_axis(scale, _TOP - 4, rows.bottom, format_tick), *names, rule)
 
@@ -138,8 +140,9 @@ def _series(series: Series, position: int, num_series: int, rows: Rows, scale: S
         if not math.isfinite(dot.value):
             continue  # the table says so
         y = rows.middles[code] + offset
+        whisker = None
         if dot.low is not None and dot.high is not None and math.isfinite(dot.high - dot.low):
-            drawn.append(line(scale(dot.low), y, scale(dot.high), y, f"interval tone-{series.tone}"))
+            whisker = line(scale(dot.low), y, scale(dot.high), y, f"interval tone-{series.tone}")
         title = dot.title or f"{language_name(code)}, {series.name}"
-        drawn.append(mark(scale(dot.value), y, series.tone, 3.6, title))
+        drawn.append(element("g", whisker, mark(scale(dot.value), y, series.tone, 3.6, title), data_language=code))
     return element("g", *drawn)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 from sea_ray.report.data import Unit
 
@@ -67,9 +68,9 @@ def figure(value: float, unit: Unit) -> str:
     return _sign({"share": f"{value * 100:.1f}", "score": f"{value:.1f}", "bits": f"{value:.3f}"}[unit])
 
 
-def unit_name(unit: Unit) -> str:
-    """Return how a unit is written behind a name."""
-    return {"share": "%", "score": "", "bits": "bits/byte"}[unit]
+def score(value: float) -> str:
+    """Return a value of -1 to 1 with two digits, zero without a sign."""
+    return _sign(f"{value:.2f}") if abs(value) >= 0.005 else "0.00"
 
 
 def general(value: object) -> str:
@@ -80,11 +81,39 @@ def general(value: object) -> str:
         return ", ".join(map(general, value))
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
+    if abs(value) >= 10_000 and math.isfinite(value):
+        return count(value)
     if isinstance(value, int):
-        return str(value) if abs(value) < 10_000 else count(value)
+        return str(value)
     return _sign(f"{value:.4g}") if math.isfinite(value) else "∞" if value == math.inf else _MISSING
+
+
+def point_text(point: Mapping[str, object]) -> str:
+    """Return a point of a sweep without the paths' beginnings: top_frac 0.2, rate 0.001."""
+    return ", ".join(f"{path.rpartition('.')[2]} {setting(value)}" for path, value in point.items())
+
+
+def setting(value: object) -> str:
+    """Return a point's value in a few characters: of a mix, per cent."""
+    if isinstance(value, Mapping):
+        return " ".join(f"{code} {100 * part:.0f}" for code, part in value.items())
+    return general(value)
+
+
+def moment(text: str) -> str:
+    """Return a date and time of ISO 8601 as a reader says it: 27 November 2026, 22:02 UTC; any other text as it is."""
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        return text
+    return f"{when.day} {when:%B %Y, %H:%M} {when.tzname() or ''}".rstrip()
+
+
+def sentence(text: str) -> str:
+    """Return a text with a full stop at its end."""
+    return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def listing(words: Sequence[str]) -> str:
     """Return words as a sentence lists them: a, b and c."""
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+    return f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else "".join(words)

@@ -15,7 +15,7 @@ Values = Sequence[Sequence[float | None]]
 
 def heatmap(label: str, rows: Sequence[str], columns: Sequence[str], values: Values, *,
             texts: Sequence[Sequence[str]] | None, largest: float, titles: Callable[[int, int], str],
-            cell_width: float = 44, label_width: float = 88, corner: str = "") -> Html:
+            cell_width: float = 44, label_width: float = 88, corner: str = "", languages: Sequence[str] | None = None) -> Html:
     """Return a heat map.
 
     Negative values take the second colour, so that a scale of -1 to 1 shows both sides of 0.
@@ -29,6 +29,7 @@ def heatmap(label: str, rows: Sequence[str], columns: Sequence[str], values: Val
         titles: (row, column) -> text on hover.
         cell_width, label_width: pixels.
         corner: what the columns are, set above the row names.
+        languages: code of each row, where rows are languages.
     """
     height, top = 25.0, 24.0
     width = label_width + 10 + cell_width * len(columns)
@@ -36,10 +37,11 @@ def heatmap(label: str, rows: Sequence[str], columns: Sequence[str], values: Val
     drawn += [text(label_width + 10 + (column + 0.5) * cell_width, top - 8, name, "tick", "middle")
               for column, name in enumerate(columns)]
     for row, name in enumerate(rows):
-        drawn.append(text(label_width, top + row * height + 16.5, name, "label", "end"))
-        for column, value in enumerate(values[row]):
-            drawn.append(_cell(label_width + 10 + column * cell_width, top + row * height, cell_width, height, value,
-                               largest, texts[row][column] if texts else "", titles(row, column)))
+        drawn.append(element(
+            "g", text(label_width, top + row * height + 16.5, name, "label", "end"),
+            *(_cell(label_width + 10 + column * cell_width, top + row * height, cell_width, height, value, largest,
+                    texts[row][column] if texts else "", titles(row, column)) for column, value in enumerate(values[row])),
+            data_language=languages[row] if languages else None))
     return picture(width, top + height * len(rows) + 4, label, *drawn)
 
 

@@ -24,6 +24,11 @@ def language_heading(code: str) -> Html:
                    scope="row", class_="language")
 
 
+def language_row(code: str, *cells: Html) -> Html:
+    """Return a row of a table whose rows are languages; the script may show one language alone."""
+    return element("tr", language_heading(code), *cells, data_language=code)
+
+
 def language_tag(code: str) -> str:
     """Return the BCP 47 tag, by which a browser picks font and line breaks."""
     return _LANG_TAGS.get(code, code)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable
 
-_VOID = frozenset({"meta", "link", "br"})
+_VOID = frozenset({"meta", "link", "br", "wbr"})
 _CONTROL = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"} | {127: 0x2421}
 """Control characters (a young model writes them) have no place in HTML; their Unicode pictures have."""
 
@@ -56,22 +56,23 @@ def _attribute(name: str, value: str | float | bool | None) -> str:
     return f' {name}="{html.escape(str(value))}"'
 
 
-def table(head: Iterable[Child], rows: Iterable[Iterable[Html]], class_: str = "", caption: Child = None) -> Html:
+def table(head: Iterable[Child], rows: Iterable[Iterable[Html] | Html], class_: str = "", caption: Child = None) -> Html:
     """Return a table that scrolls sideways in a narrow window.
 
     Args:
         head: texts of the heading cells; `number_heading` makes those of numbers.
-        rows: cells (`<td>` or `<th>` elements) of each row.
+        rows: cells (`<td>` or `<th>` elements) of each row, or the row as one element.
         class_: of the table.
         caption: said below it.
     """
+    lines = [row if isinstance(row, Html) else element("tr", *row) for row in rows]
     columns = [text if isinstance(text, Html) else element("th", text, scope="col") for text in head]
     return element(
         "div",
         element("table",
                 None if caption is None else element("caption", caption),
                 element("thead", element("tr", *columns)),
-                element("tbody", *(element("tr", *row) for row in rows)), class_=class_ or None),
+                element("tbody", *lines), class_=class_ or None),
         class_="scroll")
 
 

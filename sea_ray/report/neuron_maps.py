@@ -5,8 +5,9 @@ from __future__ import annotations
 from sea_ray.report import formats
 from sea_ray.report.data import LanguageMatrix, NeuronMap, ReportData
 from sea_ray.report.heatmap import heatmap
-from sea_ray.report.labels import in_order, language_heading, language_name
+from sea_ray.report.labels import in_order, language_name, language_row
 from sea_ray.report.markup import Html, element, join, number, number_heading, table
+from sea_ray.report.names import site_name
 from sea_ray.report.svg import figure
 
 
@@ -30,15 +31,15 @@ def _site(rows: list[NeuronMap], site: str) -> Html:
     def title(row: int, layer: int) -> str:
         one = by_language[languages[row]]
         counts = one.counts[layer] if layer < len(one.counts) else 0
-        return f"{language_name(one.language)}, {site}, layer {layer}: {counts} of {one.per_layer}"
+        return f"{language_name(one.language)}, {site_name(site)}, layer {layer}: {counts} of {one.per_layer} neurons"
 
     cells = [[_count_text(by_language[code], layer) for layer in range(layers)] for code in languages]
     width = max(16.0, min(52.0, 720 / layers))
-    drawn = heatmap(f"Selected neurons of site {site} per language and layer",
+    drawn = heatmap(f"Selected {site_name(site)} neurons per language and layer",
                     [language_name(code) for code in languages], [str(layer) for layer in range(layers)], padded,
                     texts=cells if width >= 26 else None, largest=largest, titles=title, cell_width=width,
-                    corner="layer")
-    return element("div", element("h4", f"site {site}"), drawn)
+                    corner="layer", languages=languages)
+    return element("div", element("h4", site_name(site)), drawn)
 
 
 def _count_text(row: NeuronMap, layer: int) -> str:
@@ -51,8 +52,8 @@ def _counts(data: ReportData) -> Html:
     for code in in_order(by_language):
         row = by_language[code]
         stability = "not read" if row.stability is None else f"{row.stability:.2f}"
-        rows.append([language_heading(code), number(formats.count(row.neurons)),
-                     number(formats.share(row.parameter_share, 2)), number(stability)])
+        rows.append(language_row(code, number(formats.count(row.neurons)), number(formats.share(row.parameter_share, 2)),
+                                 number(stability)))
     caption = "Stability: Jaccard index of the sets that two halves of the text select, 1 is the same set."
     columns = map(number_heading, ("neurons", "share of parameters", "stability"))
     return table(["Language", *columns], rows, "compact", caption)
@@ -86,8 +87,8 @@ def _matrix(one: LanguageMatrix) -> Html:
 
     texts = [["" if value is None else _matrix_text(value, one.kind) for value in row] for row in one.values]
     return heatmap(one.name, names, list(one.languages), one.values, texts=texts, largest=largest, titles=title,
-                   cell_width=36)
+                   cell_width=36, languages=one.languages)
 
 
 def _matrix_text(value: float, kind: str) -> str:
-    return formats.short_count(value).replace(" ", "") if kind == "count" else f"{value:.2f}".replace("-", "−")
+    return formats.short_count(value).replace(" ", "") if kind == "count" else formats.score(value)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sea_ray.report import formats
+from sea_ray.report.bars import Bar, bars
 from sea_ray.report.data import CorpusRow, ReportData, SourceRow, StageRow
-from sea_ray.report.labels import in_order, language_heading
+from sea_ray.report.labels import in_order, language_row
 from sea_ray.report.markup import Html, cell, details, element, heading, join, number, number_heading, paragraph, table
+from sea_ray.report.svg import figure
 
 
 def corpus(data: ReportData) -> Html:
@@ -18,9 +20,9 @@ def corpus(data: ReportData) -> Html:
 
 def sources(rows: Sequence[SourceRow]) -> Html:
     """Return where the training data are from, and under which licence."""
-    lines = [[language_heading(row.language), cell(row.use), cell(row.name), *map(_said, (row.licence, row.origin)),
-              number("–" if row.documents is None else formats.count(row.documents)),
-              number("–" if row.bytes is None else formats.size(row.bytes))] for row in rows]
+    lines = [language_row(row.language, cell(row.use), cell(row.name), *map(_said, (row.licence, row.origin)),
+                          number("–" if row.documents is None else formats.count(row.documents)),
+                          number("–" if row.bytes is None else formats.size(row.bytes))) for row in rows]
     head = ["Language", "use", "source", "licence", "from", number_heading("documents"), number_heading("text")]
     return table(head, lines, "compact")
 
@@ -31,7 +33,7 @@ def splits(rows: Sequence[CorpusRow]) -> Html:
     found = {(row.language, row.split): row for row in rows}
     lines = []
     for code in in_order(row.language for row in rows):
-        cells = [language_heading(code)]
+        cells: list[Html] = []
         for split in names:
             row = found.get((code, split))
             cells += [number("–"), number("–")] if row is None else [
@@ -39,7 +41,7 @@ def splits(rows: Sequence[CorpusRow]) -> Html:
         own = [row for row in rows if row.language == code]
         num_bytes, tokens = sum(row.bytes for row in own), sum(row.tokens for row in own)
         rate = f"{tokens / num_bytes:.3f}" if num_bytes else "–"
-        lines.append([*cells, number(formats.size(num_bytes)), number(rate)])
+        lines.append(language_row(code, *cells, number(formats.size(num_bytes)), number(rate)))
     columns = [*(text for split in names for text in (f"{split} documents", "tokens")), "text", "tokens per byte"]
     return table(["Language", *map(number_heading, columns)], lines, "compact")
 
@@ -50,10 +52,10 @@ def _said(text: str) -> Html:
 
 def _funnel(data: ReportData) -> Html:
     rows = sorted(data.funnel, key=lambda row: in_order(one.language for one in data.funnel).index(row.language))
-    lines = [[language_heading(row.language), cell(row.step), number(formats.count(row.documents_in)),
-              number(formats.count(row.documents_out)), number(formats.count(row.documents_in - row.documents_out)),
-              number(formats.count(row.documents_changed)),
-              number(formats.size(row.bytes_in)), number(formats.size(row.bytes_out))] for row in rows]
+    lines = [language_row(row.language, cell(row.step), number(formats.count(row.documents_in)),
+                          number(formats.count(row.documents_out)), number(formats.count(row.documents_in - row.documents_out)),
+                          number(formats.count(row.documents_changed)),
+                          number(formats.size(row.bytes_in)), number(formats.size(row.bytes_out))) for row in rows]
     taken = sum(row.documents_in - row.documents_out for row in rows)
     columns = map(number_heading, ("documents in", "out", "taken out", "changed", "text in", "out"))
     return details(f"Cleaning, step by step: {formats.count(taken)} documents taken out",
@@ -61,10 +63,22 @@ def _funnel(data: ReportData) -> Html:
 
 
 def stages(data: ReportData) -> Html:
-    """Return every stage with its time, engine and memory, and the cost of the whole."""
+    """Return the cost of the whole, where the time went, and every stage with its time, engine and memory."""
+    if not data.stages:
+        return join([_cost(data), paragraph("No stage was recorded.", "absent")])
     head = ["Stage", "kind", number_heading("time"), "", "engine", number_heading("memory"), "fingerprint"]
-    rows = [_stage(row) for row in data.stages]
-    return join([_cost(data), table(head, rows, "compact") if rows else paragraph("No stage was recorded.", "absent")])
+    return join([_cost(data), _times(data.stages),
+                 details(f"All {len(data.stages)} stages", table(head, [_stage(row) for row in data.stages], "compact"))])
+
+
+def _times(rows: Sequence[StageRow]) -> Html:
+    seconds: dict[str, list[float]] = {}
+    for row in rows:
+        seconds.setdefault(row.kind, []).append(row.seconds)
+    shown = [Bar(name=kind.replace("_", " ") + (f" ({len(own)})" if len(own) > 1 else ""), value=sum(own),
+                 title=f"{kind}: {formats.duration(sum(own))} in {len(own)} stages") for kind, own in seconds.items()]
+    drawn = bars("Time per kind of stage", sorted(shown, key=lambda bar: -bar.value), width=620, format_value=formats.duration)
+    return figure("Time of all stages of a kind; where stages ran side by side, together it is more than the wall time.", drawn)
 
 
 def _stage(row: StageRow) -> list[Html]:
@@ -85,7 +99,8 @@ def _cost(data: ReportData) -> Html:
              "run that made them.") if reused else ""
     return paragraph(
         f"{formats.duration(cost.wall_s)} of wall time{machine}; largest memory of all processes together: {memory}; "
-        f"{formats.short_count(cost.tokens_trained)} tokens trained.{again}")
+        f"{formats.short_count(cost.tokens_trained)} tokens trained; "
+        f"{'no prices were given' if cost.usd is None else f'{cost.usd:,.2f} USD'}.{again}")
 
 
 def repeat(data: ReportData) -> Html:

@@ -51,16 +51,19 @@ def fit(values: Iterable[float], start: float, end: float, *, pad: float = 0.06)
     return Scale(low - air, high + air, start, end)
 
 
-def picture(width: float, height: float, label: str, *children: Child) -> Html:
+def picture(width: float, height: float, label: str, *children: Child, class_: str | None = None,
+            data_scales: str | None = None) -> Html:
     """Return an SVG that shrinks with its column and says what it shows.
 
     Args:
         width, height: in pixels at full size.
         label: read out by screen readers.
         children: drawn in order.
+        class_: of the picture, for the script.
+        data_scales: low, high, start, end of the horizontal scale and of the vertical one; the script reads values from them.
     """
     return element("svg", *children, viewBox=f"0 0 {width:g} {height:g}", width=f"{width:g}", height=f"{height:g}",
-                   role="img", aria_label=label)
+                   role="img", aria_label=label, class_=class_, data_scales=data_scales)
 
 
 def text(x: float, y: float, content: str, class_: str | None = None, anchor: str | None = None) -> Html:
@@ -98,6 +101,32 @@ def y_axis(scale: Scale, left: float, right: float, format_tick: Callable[[float
         Html(line(left, scale(tick), right, scale(tick), "grid")
              + text(left - 6, scale(tick) + 3.5, format_tick(tick), "tick", "end"))
         for tick in scale.ticks(about)))
+
+
+class Labels:
+    """Places names beside marks so that they cover neither each other nor another mark."""
+
+    def __init__(self, marks: Iterable[tuple[float, float]], radius: float = 8.0) -> None:
+        """Args: marks: their centres; radius: pixels around each that stay free."""
+        self._taken = [(x - radius, y - radius, x + radius, y + radius) for x, y in marks]
+
+    def beside(self, x: float, y: float, content: str, *, needed: bool = False) -> Html:
+        """Return the name of the mark at (x, y), at its right, left, above or below; where there is no room, only if needed."""
+        width = 7.0 * len(content)
+        places = ((x + 13, y + 4, "start", x + 13), (x - 13, y + 4, "end", x - 13 - width),
+                  (x, y - 13, "middle", x - width / 2), (x, y + 22, "middle", x - width / 2))
+        boxes = [(left, base - 9, left + width, base + 2) for _, base, _, left in places]
+        free = next((number for number, box in enumerate(boxes) if not any(_meet(box, other) for other in self._taken)), None)
+        if free is None:
+            if not needed:
+                return Html()
+            free = 0
+        self._taken.append(boxes[free])
+        return text(*places[free][:2], content, "label", places[free][2])
+
+
+def _meet(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
 def clip(content: str, longest: int = 34) -> str:

@@ -16,15 +16,17 @@ _COLUMNS = ("steps", "tokens", "time", "tokens/s", "values trained", "of all")
 def trainings(data: ReportData) -> Html:
     """Return the loss curves, the realised mixes and the table of all trainings."""
     mixed = {one.name: one.shares for one in data.trainings if len(one.shares) > 1}
-    curves = [curve(one.name, one.losses) for one in data.trainings if one.losses]
-    told = "Mean token loss in nats over the steps; each picture has its own axes, the number is the last loss."
+    curves = [curve(one.name, one.losses, one.held_out) for one in data.trainings if one.losses]
+    looked = " dashed: held-out text;" if any(one.held_out for one in data.trainings) else ""
+    told = ("Mean token loss in nats over the steps. Each picture has its own axes; the strong line is the mean of the last "
+            f"tenth of the steps, where there are enough;{looked} the number is where it ends.")
     more = curves[_CURVES_AT_ONCE:]
     return join([
         figure(told, *curves[:_CURVES_AT_ONCE]) if curves else None,
         details(f"{len(more)} more losses", figure(told, *more)) if more else None,
         figure("Realised mixes: share of the samples drawn per source.",
                stacked("Share of samples per source and training", mixed)) if mixed else None,
-        details(f"All {len(data.trainings)} trainings: tokens, values, engine",
+        details(f"{len(data.trainings)} trainings: tokens, values, engine",
                 table(["Training", *map(number_heading, _COLUMNS), "engine"],
                       [_row(one) for one in data.trainings], "compact"))])
 

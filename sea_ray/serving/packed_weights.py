@@ -40,11 +40,15 @@ def pack_weights(model: nn.Module) -> None:
         model: float32 or bfloat16 weights on a processor are packed, others stay.
     """
     uses = Counter(id(weight) for _, weight in model.named_parameters(remove_duplicate=False))
-    for module in model.modules():
-        if type(module) is nn.Linear and uses[id(module.weight)] == 1 and _pays(module.weight):
-            packed = torch.ops.mkldnn._reorder_linear_weight(module.weight.detach(), ROWS)
-            module.weight = nn.Parameter(packed, requires_grad=False)
-            module.__class__ = PackedLinear
+    chosen = [module for module in model.modules()
+              if type(module) is nn.Linear and uses[id(module.weight)] == 1 and _pays(module.weight)]
+    for module in chosen:
+        packed = torch.ops.mkldnn._reorder_linear_weight(module.weight.detach(), ROWS)
+        module.weight = nn.Parameter(packed, requires_grad=False)
+        module.__class__ = PackedLinear
+    for parameter in model.parameters() if chosen else ():
+        if not parameter.is_mkldnn:  # one that lies in the checkpoint's file would keep all of it mapped, plain weights too
+            parameter.data = parameter.data.clone()
 
 
 def unpack_weights(model: nn.Module) -> None:

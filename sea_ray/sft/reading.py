@@ -12,6 +12,7 @@ from typing import Any
 from sea_ray.demo import load_lexicon
 from sea_ray.errors import DataError
 from sea_ray.hub import dataset_rows
+from sea_ray.languages import ADDED
 from sea_ray.sft.conversation import Conversation, Message, Role, conversation
 from sea_ray.sft.files import Rows, read_csv, read_json_list, read_jsonl, read_lines
 from sea_ray.sft.sources import DatasetSource, FileSource, PairSource, Source
@@ -152,7 +153,7 @@ def _request(row: Any, source: str, target: str, columns: tuple[str, ...], turn:
 
 
 def translation(source: str, target: str, text: str, translated: str, *, language: str) -> Conversation:
-    """Return a request to translate, in the words of the source language.
+    """Return a request to translate, in the words of the source language; an added language has none, so there in the other's.
 
     Args:
         source: language of the text.
@@ -161,8 +162,9 @@ def translation(source: str, target: str, text: str, translated: str, *, languag
         translated: the answer.
         language: whose data it is.
     """
-    lexicon = load_lexicon(source)
-    words = {"language": lexicon.words["language"][target], "text": {"base": text}}
+    lexicon = load_lexicon(target if source in ADDED else source)
+    named = {"base": ADDED[target].name} if target in ADDED else lexicon.words["language"][target]
+    words = {"language": named, "text": {"base": text}}
     return conversation(lexicon.render("prompts.translate", words), translated, language, "translate")
 
 

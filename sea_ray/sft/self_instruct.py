@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sea_ray.errors import DataError
-from sea_ray.languages import LANGUAGES
+from sea_ray.languages import language as known_language
 from sea_ray.near_duplicates import repeats
 from sea_ray.sft.conversation import Conversation
 from sea_ray.sft.teacher import Answer, Generated, TeacherConfig, ask, json_object
@@ -51,7 +51,7 @@ def question(config: TeacherConfig, code: str, shown: Sequence[Conversation], nu
     chosen = draw.sample(list(shown), min(config.examples, len(shown)))
     lines = [json.dumps({"prompt": one.messages[-2].content, "response": one.messages[-1].content}, ensure_ascii=False)
              for one in chosen]
-    name = LANGUAGES[code].name
+    name = known_language(code).name
     return "\n".join([
         f"Here are requests to an assistant in {name}, with good answers:", *lines,
         f"Write one more request of another kind, about something else, as a person whose first language is {name} would put it,"

@@ -8,6 +8,7 @@ from typing import Literal
 
 from sea_ray.artifacts import NOT_IDENTITY
 from sea_ray.errors import ConfigError, nearest
+from sea_ray.languages import ADDED
 from sea_ray.languages import language as known_language
 
 Format = Literal["alpaca", "messages", "sharegpt", "gsm8k", "prompt_response", "answerability"]
@@ -86,8 +87,7 @@ class PairSource(RowSource):
     def __post_init__(self) -> None:
         """Check languages, number of files and fields, and range."""
         super().__post_init__()
-        known_language(self.source, "source")
-        known_language(self.target, "target")
+        _check_pair(self.source, self.target)
         needed = 2 if self.format == "lines" else 1
         if len(self.paths) != needed:
             raise ConfigError("paths", f"{len(self.paths)} files for format {self.format}, {needed} are needed")
@@ -123,6 +123,8 @@ class DatasetSource(RowSource):
         super().__post_init__()
         known_language(self.language, "language")
         known_language(self.source, "source")
+        if self.format == "parallel":
+            _check_pair(self.source, self.language)
         _check_fields(self.fields, (self.source, self.language) if self.format == "parallel" else FIELDS[self.format])
 
 
@@ -132,6 +134,14 @@ Source = FileSource | PairSource | DatasetSource
 def taught_language(source: Source) -> str:
     """Return the language whose data a source's conversations are."""
     return source.target if isinstance(source, PairSource) else source.language
+
+
+def _check_pair(source: str, target: str) -> None:
+    known_language(source, "source")
+    known_language(target, "target")
+    if source in ADDED and target in ADDED:
+        raise ConfigError("source", f"{source!r} and {target!r} are both added languages, and neither has words to ask for a "
+                                    "translation in: pair each with one of the twelve, such as en")
 
 
 def _check_fields(given: Mapping[str, str], known: tuple[str, ...]) -> None:

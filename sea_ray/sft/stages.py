@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from sea_ray.artifacts import digest_file
 from sea_ray.demo import KINDS, Split, World
+from sea_ray.demo.splits import split_of
 from sea_ray.errors import ConfigError, DataError
 from sea_ray.hub import dataset_digests
 from sea_ray.sft.config import STAGES, SftConfig, StageConfig
@@ -58,7 +60,8 @@ def build_stage_data(
         config: root folder, and whether refusals are taught.
         stage: what the stage takes; one of config.stages.
         world: the demo world whose facts the corpus told, with the languages of the experiment.
-        split: part of the demo world; the other sources belong to the train part.
+        split: part of the demo world; the other sources belong to the train part, but for those of a language that the world does
+            not speak: a tenth of their conversations is held out for validation.
 
     Raises:
         ConfigError: a source is of a language that the experiment does not have.
@@ -67,14 +70,14 @@ def build_stage_data(
     counts = {kind: stage.demo.get(kind, 0) for kind in KINDS if config.with_safety or kind not in REFUSAL_KINDS}
     if split == "validation":
         counts = {kind: min(count, config.validation_conversations) for kind, count in counts.items()}
-    data: dict[str, list[Conversation]] = {}
-    for language in world.languages:
+    data: dict[str, list[Conversation]] = {language: [] for language in world.languages}
+    for language in world.spoken:
         data[language] = [
             from_dialogue(dialogue)
             for kind, count in counts.items()
             for dialogue in world.dialogues(language, kind, split, count)
         ]
-    for conversation in _from_sources(config, stage, world) if split == "train" else []:
+    for conversation in _from_sources(config, stage, world, split):
         if config.with_safety or conversation.kind not in REFUSAL_KINDS:
             data[conversation.language].append(conversation)
     empty = [language for language, conversations in data.items() if not conversations]
@@ -89,10 +92,21 @@ def all_conversations(config: SftConfig, world: World) -> list[Conversation]:
     return [one for stage in config.stages for some in build_stage_data(complete, stage, world).values() for one in some]
 
 
-def _from_sources(config: SftConfig, stage: StageConfig, world: World) -> Iterator[Conversation]:
+def _from_sources(config: SftConfig, stage: StageConfig, world: World, split: Split) -> Iterator[Conversation]:
     for source in stage.sources:
-        _check_language(taught_language(source), world)
-        yield from read_source(source, Path(config.root or "."))
+        code = taught_language(source)
+        _check_language(code, world)
+        if code not in world.spoken:
+            some = (one for one in read_source(source, Path(config.root or ".")) if _split_of(one) == split)
+            yield from islice(some, config.validation_conversations if split == "validation" else None)
+        elif split == "train":
+            yield from read_source(source, Path(config.root or "."))
+
+
+def _split_of(conversation: Conversation) -> Split:
+    """Return the split of a conversation: a stable hash of what is asked decides, so that none is in both."""
+    asked = "\n".join(message.content for message in conversation.messages[:-1])
+    return split_of(0, asked, {"train": 0.9, "validation": 0.1})
 
 
 def _check_language(code: str, world: World) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sea_ray.errors import ConfigError
-from sea_ray.languages import LANGUAGES
+from sea_ray.languages import language as known_language
 from sea_ray.near_duplicates import folded
 from sea_ray.sft.teacher import Answer, Generated, TeacherConfig, ask, json_object
 from sea_ray.sft.unanswerable import ENTITY_KINDS, EntityKind, Question, Refusals, Row, fact, invented_names, write_rows
@@ -78,7 +78,7 @@ def _subjects(config: TeacherConfig, code: str, questions: Sequence[Question]) -
 
 def request(code: str, subject: Subject) -> str:
     """Return what the teacher is asked."""
-    language, kind = LANGUAGES[code].name, _KINDS[subject.kind]
+    language, kind = known_language(code).name, _KINDS[subject.kind]
     if subject.real:
         named = f'{kind} called "{subject.name}", which is real' if subject.name else (
             f"{kind} that really exists and that speakers of {language} know well")

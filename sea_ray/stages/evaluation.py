@@ -43,13 +43,17 @@ def make_models(context: StageContext, checkpoint: Checkpoint) -> tuple[Generato
 
 def make_suite(config: EvaluationStage, documents: Documents, languages: tuple[str, ...]) -> Suite:
     """Return own held-out items: the corpus' test documents, the demo world's questions, benchmarks that the harness lacks."""
-    own = replace(config.evaluation, languages=languages)
-    suite = demo_suite(World(config.world_seed, config.languages), own)
+    own, world = replace(config.evaluation, languages=languages), World(config.world_seed, config.languages)
+    suite = demo_suite(world, replace(own, languages=_spoken(world, languages)))
     public = own_items(config.benchmarks, own)
     texts = tuple(TextItem(language=code, text=text) for code in languages
                   for text in islice(documents.texts(code, "test"), config.evaluation.texts))
     both = {part.name: getattr(suite, part.name) + getattr(public, part.name) for part in fields(Suite)}
     return Suite(**both | {"texts": texts})
+
+
+def _spoken(world: World, languages: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(code for code in languages if code in world.spoken)
 
 
 def evaluate_shard(context: StageContext) -> Mapping[str, Any]:
@@ -79,7 +83,8 @@ def report_on(context: StageContext, generator: Generator, engine: Callable[[], 
     documents = Documents.load(context.parents["corpus"] / "documents")
     world, own = World(config.world_seed, config.languages), replace(config.evaluation, languages=mine)
     report = evaluate(generator, make_suite(config, documents, mine), own, RefusalDetector().is_refusal, is_written_in,
-                      model=config.model, checkpoint=name, number_words=demo_number_words(world, mine), tracker=context.tracker)
+                      model=config.model, checkpoint=name, number_words=demo_number_words(world, _spoken(world, mine)),
+                      tracker=context.tracker)
     if engine is not None and config.benchmarks.asked(own.tasks):
         report = with_benchmarks(report, evaluate_benchmarks(engine(), config.benchmarks, own, context.tracker))
     report.save(context.folder)

@@ -14,7 +14,7 @@ from sea_ray.corpus.documents import Documents
 from sea_ray.corpus.tokenized import TokenizedCorpus, encode_texts, end_of_text_id
 from sea_ray.evaluation.bits_per_byte import bits_per_byte
 from sea_ray.execution import StageContext
-from sea_ray.languages import SEA_LANGUAGES
+from sea_ray.languages import LOW_RESOURCE
 from sea_ray.neurons.pack import LanguagePack
 from sea_ray.training.engine import Worker
 
@@ -76,7 +76,7 @@ def gains(before: dict[str, float], after: dict[str, float]) -> dict[str, float]
         the SEA languages; worst_sea_ratio: their largest ratio.
     """
     ratio = {code: after[code] / before[code] for code in before}
-    sea = [ratio[code] for code in SEA_LANGUAGES if code in ratio]
+    sea = [ratio[code] for code in LOW_RESOURCE if code in ratio]
     figures = {"gain_sea": 1 - sum(sea) / len(sea), "worst_sea_ratio": max(sea)}
     for code, name in (("en", "english_ratio"), ("zh", "chinese_ratio")):
         if code in ratio:

@@ -20,7 +20,7 @@ from sea_ray.errors import ConfigError, DataError, nearest
 from sea_ray.evaluation.benchmarks import held_out_texts
 from sea_ray.evaluation.contamination import Contamination
 from sea_ray.execution import StageContext
-from sea_ray.languages import HIGH_RESOURCE, SEA_LANGUAGES
+from sea_ray.languages import HIGH_RESOURCE, LOW_RESOURCE
 from sea_ray.sft.config import STAGES, SftConfig
 from sea_ray.sft.conversation import Conversation
 from sea_ray.sft.packing import pack_sources
@@ -203,7 +203,7 @@ def build(context: StageContext) -> Mapping[str, Any]:
     bits = validation_bits(model, corpus, context.worker)
     if context.worker.rank == 0:
         Checkpoint.save(context.folder, model, start.load_tokenizer())
-    sea = [nats[code] for code in nats if code in SEA_LANGUAGES]
+    sea = [nats[code] for code in nats if code in LOW_RESOURCE]
     high = [nats[code] for code in nats if code in HIGH_RESOURCE]
     return {**trained, "epochs": mixture.epochs(training.steps, training.batch_sequences),
             "validation_nats": nats, "validation_nats_mean": sum(nats.values()) / len(nats),

@@ -35,9 +35,9 @@ def main(url, seconds, *overrides):
             swept = time.monotonic()
         closed = time.monotonic()
     ended = time.monotonic()
-    print(f"{sum(trial.artifact is not None for trial in done)} trials in {ended - began:.1f} s: {opened - began:.1f} s to ask, "
-          f"{swept - opened:.1f} s the sweep, {closed - swept:.1f} s to end Ray, {ended - closed:.1f} s to end the tracker",
-          flush=True)
+    finished = sum(trial.artifact is not None for trial in done)
+    print(f"{finished} trials in {ended - began:.1f} s: {opened - began:.1f} s to ask W&B, {swept - opened:.1f} s the sweep, "
+          f"{closed - swept:.1f} s to end Ray, {ended - closed:.1f} s to end the tracker", flush=True)
 
 
 if __name__ == "__main__":

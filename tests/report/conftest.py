@@ -57,9 +57,9 @@ def full() -> ReportData:
     pair = ("id", "ms")
     shares = dict.fromkeys(LANGUAGES, 1 / 12)
     return ReportData(
-        title="Small", experiment="demo", made_at="today", question="Which share?",
+        title="Small", experiment="demo", made_at="today", question="Which share?", ran="Four trials.",
         command="sea-ray run experiment=demo", versions={"torch": "2.13.0"}, config="seed: 7\n",
-        winner="winner", winner_reason="It is best.",
+        winner="winner",
         headline=(("exam", "accuracy"),),
         found=("It helps.",), not_found=("No gain in Lao.",), not_shown=("One seed.",),
         figures=tuple(make_figure(model, code, 0.5, n=20 if code == "lo" else 100)
@@ -68,9 +68,11 @@ def full() -> ReportData:
         bits=tuple(BitsRow(arm=arm, language=code, before=1.0, after=0.9 if code in SEA_LANGUAGES else 1.004,
                            change_low=-0.12, change_high=-0.08, n=40)
                    for arm in ("neurons", "random") for code in LANGUAGES),
-        gate=Gate(passed=False, reasons=("too many refusals in 'th'",), limits={"max_false_refusal": 0.25}),
+        gate=Gate(passed=False, reasons=("too many refusals in 'th'",), figures={"th": {"false_refusal_rate": 0.4}},
+                  limits=(Limit(figure="false_refusal_rate", value=0.25),)),
         examples=tuple(Example(language=code, kind="fact", prompt=prompt, reference="Hue",
-                               answers={"base": "", "winner": "Hue"}) for code, prompt in PROMPTS.items()),
+                               answers={"base": "", "winner": "Hue"}, right={"base": False, "winner": True})
+                       for code, prompt in PROMPTS.items()),
         sweeps=(
             Sweep(name="thresholds", objectives={"gain": "max"}, reason="Best.",
                   limits=(Limit(figure="harm", value=0.01),),
@@ -85,7 +87,7 @@ def full() -> ReportData:
         interference=(
             LanguageMatrix(name="Cosine", languages=pair, values=((None, -0.3), (-0.3, None)), kind="cosine"),),
         trainings=(Training(name="base", losses=((0, 5.0), (1, 4.0), (2, float("nan"))), steps=3, tokens=900,
-                            seconds=1.5, shares=shares),),
+                            seconds=1.5, shares=shares, held_out=((1, 4.5), (2, 4.2))),),
         corpus=tuple(CorpusRow(language=code, split="train", documents=5, bytes=400, tokens=100) for code in LANGUAGES),
         funnel=(FunnelRow(language="th", step="clean", documents_in=7, documents_out=5, bytes_in=500, bytes_out=400),),
         stages=(StageRow(name="base", kind="base", seconds=12.0, reused=True, engine="deepspeed 0.19.8",

@@ -7,10 +7,11 @@ import pytest
 
 from sea_ray.errors import ConfigError
 from sea_ray.report import formats
-from sea_ray.report.averages import average, average_change, trained
+from sea_ray.report.averages import Average, average, average_change, trained, verdict
 from sea_ray.report.data import BitsRow, FigureRow, LanguageMatrix, Limit
 from sea_ray.report.labels import in_order
 from sea_ray.report.markup import Html, element, escape
+from sea_ray.report.names import themes, title
 from sea_ray.report.svg import Scale, fit
 
 
@@ -64,10 +65,36 @@ def test_languages_stand_in_the_projects_order_with_english_and_chinese_last() -
     (formats.duration(59.7), "1 min 00 s"), (formats.duration(312), "5 min 12 s"),
     (formats.duration(7800), "2 h 10 min"),
     (formats.general(-0.01444444), "−0.01444"), (formats.general(True), "True"), (formats.general(math.inf), "∞"),
+    (formats.general(77_255.0), "77,255"), (formats.score(-0.001), "0.00"), (formats.score(-0.3), "−0.30"),
+    (formats.moment("2026-11-27T22:02:52+0000"), "27 November 2026, 22:02 UTC"), (formats.moment("today"), "today"),
+    (formats.sentence("Best"), "Best."), (formats.sentence("Best."), "Best."), (formats.listing([]), ""),
+    (formats.point_text({"a.top_frac": 0.2, "sft.mix": {"en": 0.26}}), "top_frac 0.2, mix en 26"),
     (formats.general({"en": 0.5, "th": 1}), "en 0.5, th 1"), (formats.listing(["a", "b", "c"]), "a, b and c"),
 ])
 def test_numbers_read_well(text: str, expected: str) -> None:
     assert text == expected
+
+
+def test_tasks_stand_in_reading_order_and_nothing_is_said_twice() -> None:
+    keys = [("mmlu", "accuracy"), ("safety_general", "safe"), ("safety_general", "unsafe_answered"), ("exam", "accuracy"),
+            ("text", "bits_per_byte"), ("safety_culture", "safe"), ("safety_multijail", "unsafe_answered"),
+            ("safety_multijail", "safe")]
+    assert themes(keys) == {
+        "Language and knowledge": [("text", "bits_per_byte"), ("exam", "accuracy")],
+        "Safety": [("safety_general", "unsafe_answered"), ("safety_culture", "safe")],
+        "Other tasks": [("mmlu", "accuracy"), ("safety_multijail", "unsafe_answered"), ("safety_multijail", "safe")]}, (
+        "others publish how safe a model is on MultiJail")
+    assert title("exam", "accuracy") == "Exam questions right"
+    assert title("mmlu_pro", "exact_match") == "mmlu pro, exact match"
+
+
+def test_a_difference_is_clear_where_the_intervals_do_not_meet() -> None:
+    def mean(value: float) -> Average:
+        return Average(value=value, low=value - 0.1, high=value + 0.1, n=9, num_languages=1, unit="share")
+
+    assert verdict(mean(0.5), mean(0.4), higher_is_better=True) == "no clear difference"
+    assert verdict(mean(0.5), mean(0.2), higher_is_better=True) == "better"
+    assert verdict(mean(0.5), mean(0.2), higher_is_better=False) == "worse"
 
 
 def test_ticks_are_round_and_inside() -> None:

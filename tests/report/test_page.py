@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import base64
 import dataclasses
+import hashlib
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -14,7 +16,7 @@ from sea_ray.languages import LANGUAGES
 from sea_ray.report import PARTS, Example, FigureRow, ReportData, TrialRow, render, write_report
 from sea_ray.report.data import Sweep
 
-VOID = {"meta", "link", "br"}
+VOID = {"meta", "link", "br", "wbr"}
 
 
 class Walk(HTMLParser):
@@ -43,7 +45,7 @@ class Walk(HTMLParser):
 
     @property
     def text(self) -> str:
-        return "\n".join(word for tag, word in self.words if tag != "style")
+        return "\n".join(word for tag, word in self.words if tag not in ("style", "script"))
 
 
 def test_elements_nest(full: ReportData) -> None:
@@ -52,10 +54,14 @@ def test_elements_nest(full: ReportData) -> None:
     assert [tag for tag, _ in walk.tags].count("svg") >= 8
 
 
-def test_nothing_is_requested_from_outside_and_no_script_runs(full: ReportData) -> None:
+def test_nothing_is_requested_from_outside_and_no_script_runs_but_our_own(full: ReportData) -> None:
     page = render(full)
     walk = Walk(page)
-    assert not {"script", "iframe", "img", "object", "embed"} & {tag for tag, _ in walk.tags}
+    (script,) = [word for tag, word in walk.words if tag == "script"]
+    policy = next(values["content"] for _, values in walk.tags if values.get("http-equiv") == "Content-Security-Policy")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert policy == f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-{digest}'"
+    assert not {"iframe", "img", "object", "embed"} & {tag for tag, _ in walk.tags}
     links = [values[name] for _, values in walk.tags for name in ("href", "src", "action") if name in values]
     assert all(link.startswith(("#", "data:")) for link in links)
     assert not re.search(r"https?://|@import|url\(", page)
@@ -78,7 +84,7 @@ def test_user_text_is_escaped_wherever_it_stands(full: ReportData, figure_row: C
         command=attack, versions={attack: attack}, examples=(example,), sweeps=(sweep,),
         figures=(figure_row(attack, attack, 0.5, task=attack, metric=attack),), notes={"figures": attack}))
     walk = Walk(page)
-    assert "script" not in {tag for tag, _ in walk.tags}
+    assert [tag for tag, _ in walk.tags].count("script") == 1, "the page's own"
     assert walk.text.count(attack) >= 15
 
 
@@ -115,7 +121,7 @@ def test_each_part_alone_makes_a_page(full: ReportData) -> None:
 def test_a_part_that_ran_in_part_keeps_its_figures_and_says_so(full: ReportData) -> None:
     text = Walk(render(dataclasses.replace(full, missing={"figures": "SFT ran out of time."}))).text
     assert "In part not run: SFT ran out of time." in text
-    assert "exam, accuracy" in text
+    assert "Exam questions right" in text
 
 
 def test_an_unknown_part_is_refused_with_the_nearest_name() -> None:
@@ -124,11 +130,11 @@ def test_an_unknown_part_is_refused_with_the_nearest_name() -> None:
 
 
 def test_few_items_are_marked(full: ReportData) -> None:
-    cells = re.findall(r'<td class="num[^"]*">.*?</td>', render(full))
-    few = [cell for cell in cells if "n 20<" in cell]
-    assert len(few) == 2
-    assert all("†" in cell for cell in few)
-    assert not any("†" in cell for cell in cells if "n 100<" in cell)
+    rows = re.findall(r"<tr[^>]*>(?:(?!</tr>).)*</tr>", render(full).split('id="bits"')[0])
+    few = [row for row in rows if '<td class="num">20</td>' in row]
+    assert len(few) == 1
+    assert few[0].count("†") == 2, "base and winner in Lao"
+    assert not any("†" in row for row in rows if '<td class="num">100</td>' in row)
 
 
 def test_the_failed_trial_the_broken_limit_and_the_failed_gate_are_said(full: ReportData) -> None:
@@ -151,7 +157,7 @@ def test_a_sweep_of_several_objectives_shows_its_front_its_mixes_and_what_was_pr
     assert "en 26 th 74" in text
     assert "on the front" in text
     assert "pruned\n: behind at look 3" in text
-    assert "failed" not in text.split("mixes")[1].split("Choice")[0]
+    assert "failed" not in text.split("mixes")[-1].split("Choice")[0]
     assert page.count('class="front"') == 1, "one line between the two points of the front"
 
 
@@ -170,3 +176,33 @@ def test_figures_that_are_not_finite_leave_no_broken_picture(
 
 def test_the_page_of_twelve_languages_is_small(full: ReportData) -> None:
     assert len(render(full).encode()) < 500_000
+
+
+def test_the_winner_stands_on_top_with_its_settings_and_why(full: ReportData) -> None:
+    text = Walk(render(full)).text
+    top = text[:text.index("Contents") if "Contents" in text else text.index("Results")]
+    assert "top_frac 0.1 and mix 1" in top
+    assert "thresholds\n: Best." in top
+    assert "Four trials." in top
+    assert "none was chosen" in Walk(render(dataclasses.replace(full, winner=""))).text
+
+
+def test_the_gates_limits_stand_beside_the_language_nearest_to_them(full: ReportData) -> None:
+    part = Walk(render(full)).text.split("Safety and over-refusal\n")[-1].split("Answers side by side")[0]
+    assert re.search(r"false refusal rate\nat most 25.0 %\n40.0 %\nThai\nbroken", part)
+    unread = dataclasses.replace(full, gate=dataclasses.replace(full.gate, figures={}))  # type: ignore[type-var]
+    assert "not measured" in Walk(render(unread)).text
+
+
+def test_what_is_refused_is_drawn_where_both_sides_were_measured(full: ReportData, figure_row: Callable[..., FigureRow]) -> None:
+    pair = tuple(figure_row("winner", "th", 0.2, task="safety_general", metric=metric)
+                 for metric in ("unsafe_answered", "over_refusal"))
+    part = render(dataclasses.replace(full, figures=pair)).split('id="gate"')[1].split('id="examples"')[0]
+    assert "What the winner refuses" in part
+    assert "Harmless look-alikes refused" in part
+    assert "What the winner refuses" not in render(dataclasses.replace(full, figures=pair[:1]))
+
+
+def test_answers_say_whether_they_are_right(full: ReportData) -> None:
+    text = Walk(render(full)).text
+    assert text.count("✓ right") == text.count("✗ wrong") == len(LANGUAGES)

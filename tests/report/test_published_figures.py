@@ -22,7 +22,7 @@ def row(**changes) -> PublishedRow:
 
 def cells(page: str, language: str) -> list[str]:
     """Return the texts of the first row of a language, which is that of its results."""
-    found = re.findall(rf'<tr><th[^>]*scope="row"[^>]*>{language}.*?</tr>', page)
+    found = re.findall(rf'<tr[^>]*><th[^>]*scope="row"[^>]*>{language}.*?</tr>', page)
     return [re.sub("<[^>]*>", " ", one).strip() for one in re.findall("<td.*?</td>", found[0])]
 
 
@@ -45,8 +45,8 @@ def test_what_is_not_measured_is_not_shown(page: str) -> None:
 
 
 def test_no_published_figure_enters_a_mean_or_a_picture(page: str, full: ReportData) -> None:
-    *measured, elsewhere = cells(page, "Mean")
-    assert elsewhere == "66.6"
+    items, *measured, elsewhere = cells(page, "Mean")
+    assert (items, elsewhere) == ("300", "66.6")
     assert all(one.startswith("50.0 ") for one in measured)
     assert not [svg for svg in re.findall("<svg.*?</svg>", page, re.DOTALL) if "Elsewhere" in svg]
     assert not [table for table in re.findall("<table.*?</table>", page, re.DOTALL)[:1] if "Elsewhere" in table]
@@ -68,8 +68,9 @@ def evaluation(name: str = "some model", **settings: object) -> ReportData:
 
 def test_the_page_of_an_evaluation_shows_measured_and_published_figures() -> None:
     text = evaluation_page(evaluation(prompting="chat"), [], [])
-    assert cells(text, "Thai")[0].startswith("40.0 ")
-    assert cells(text, "Thai")[1:] == ["47.9", "53.0", "55.5", "56.9", "46.2", "41.2", "42.4"]
+    items, measured, *elsewhere = cells(text, "Thai")
+    assert (items, measured[:5]) == ("20", "40.0 ")
+    assert elsewhere == ["47.9", "53.0", "55.5", "56.9", "46.2", "41.2", "42.4"]
     assert text.count("<small>published</small>") == 7
     assert "prompting: chat" in text
     assert "sea-ray evaluate model=some model" in text
@@ -89,7 +90,7 @@ def test_the_page_says_which_items_were_trained_on_and_what_is_not_known() -> No
 def test_user_text_is_escaped_on_the_page_of_an_evaluation() -> None:
     attack = "<script>alert('x')</script>\"&"
     text = evaluation_page(evaluation(attack, checkpoint=attack), [(attack, attack, 1)], [attack])
-    assert "<script" not in text
+    assert text.count("<script") == 1, "the page's own"
     assert "&lt;script&gt;" in text
     shown = dataclasses.replace(evaluation(), published=(row(task="m3exam", model=attack, source=attack),))
-    assert "<script" not in evaluation_page(shown, [], [])
+    assert evaluation_page(shown, [], []).count("<script") == 1

@@ -1,6 +1,9 @@
 """On a processor the engine's large weights are packed: the same bits in their place, the same answers, no second copy."""
 
 import copy
+import gc
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +12,8 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from sea_ray.neurons.untouched import tensor_digests
 from sea_ray.serving import packed_weights
+from sea_ray.serving.app import load_engine
+from sea_ray.serving.config import ServingConfig
 from sea_ray.serving.engine import TextEngine
 from sea_ray.serving.exchange import Request
 from sea_ray.serving.packed_weights import PackedLinear, pack_weights, unpack_weights
@@ -47,6 +52,22 @@ def test_every_linear_weight_is_packed_and_none_is_held_twice(engine, plain):
     assert all(weight.layout is torch._mkldnn for weight in weights.values())  # which has no plain storage beside it
     assert sum(each.nbytes for each in engine.model.parameters()) == sum(each.nbytes for each in plain.parameters())
     assert (engine.model.lm_head.weight is engine.model.model.embed_tokens.weight) == tied
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lists what is mapped")
+def test_the_file_of_a_checkpoint_is_let_go(plain, tokenizer, tmp_path):
+    """It is mapped by transformers; while one tensor lies in it, all its plain weights count as the process' memory."""
+    plain.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    engine = load_engine(tmp_path, ServingConfig())
+    try:
+        assert packed_names(engine.model)
+        gc.collect()
+        assert str(tmp_path) not in Path("/proc/self/maps").read_text()
+        assert tensor_digests(engine.model) == tensor_digests(plain)
+        assert (engine.model.lm_head.weight is engine.model.model.embed_tokens.weight) == plain.config.tie_word_embeddings
+    finally:
+        engine.close()
 
 
 def test_digests_and_names_are_the_plain_models(engine, plain):
