@@ -58,7 +58,6 @@ LANGUAGES: dict[str, Language] = {
         ("jv", "Javanese", "Basa Jawa", "LATIN", "jav_Latn"),
     )
 }
-
 """The twelve: what all defaults are."""
 
 
