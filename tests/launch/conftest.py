@@ -23,9 +23,11 @@ class Terminal:
     def __call__(self, *arguments):
         """Return exit code, standard output and errors."""
         from sea_ray.launch.cli import main
+        from sea_ray.launch.ray_platform import RayPlatform
 
         out, errors = io.StringIO(), io.StringIO()
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(RayPlatform, "open", in_this_process)  # for this call alone: other tests of the session open Ray
             try:
                 code = main(list(arguments))
             except SystemExit as ended:
@@ -44,13 +46,9 @@ def in_this_process(store, tracker, config, **_):
 @pytest.fixture(scope="session")
 def terminal(tmp_path_factory, miniature):
     """The command line with a store of its own; nothing is in it yet."""
-    from sea_ray.launch.ray_platform import RayPlatform
-
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(RayPlatform, "open", in_this_process)
-        yield Terminal(tmp_path_factory.mktemp("terminal") / "runs", miniature)
+    yield Terminal(tmp_path_factory.mktemp("terminal") / "runs", miniature)
     torch.set_num_threads(threads)
 
 
