@@ -36,13 +36,18 @@ class Language:
     """Code in Flores-200, SIB-200 and Belebele, such as "vie_Latn"; of an added language its own code, if none is given."""
     high_resource: bool = False
     """Whether its quality must not suffer; else its neurons may be trained, and it counts among the SEA languages."""
+    decimal_comma: bool = False
+    """Whether numbers are written 1.234,5; else 1,234.5."""
+    spaced: bool = True
+    """Whether spaces stand between words."""
     identified_as: tuple[str, ...] = ()
     """Of an added language: what language identification (py3langid) takes its text for, such as [tl]. Empty: only the script is
     looked at."""
 
 
 LANGUAGES: dict[str, Language] = {
-    code: Language(code=code, name=name, native_name=native, script=script, flores=flores, high_resource=code in ("en", "zh"))
+    code: Language(code=code, name=name, native_name=native, script=script, flores=flores, high_resource=code in ("en", "zh"),
+                   decimal_comma=code in ("id", "vi", "jv"), spaced=code not in ("zh", "th", "my", "km", "lo"))
     for code, name, native, script, flores in (
         ("en", "English", "English", "LATIN", "eng_Latn"),
         ("zh", "Chinese", "中文", "CJK", "zho_Hans"),
@@ -98,13 +103,19 @@ def _added_languages() -> dict[str, Language]:
 ADDED: dict[str, Language] = _added_languages()
 """Languages besides the twelve."""
 
-HIGH_RESOURCE: tuple[str, ...] = tuple(one.code for one in (*LANGUAGES.values(), *ADDED.values()) if one.high_resource)
+
+def known_languages() -> dict[str, Language]:
+    """Return the twelve and the added languages, in the order of all tables."""
+    return LANGUAGES | ADDED
+
+
+HIGH_RESOURCE: tuple[str, ...] = tuple(one.code for one in known_languages().values() if one.high_resource)
 """Languages whose quality must not suffer."""
 
 SEA_LANGUAGES: tuple[str, ...] = tuple(code for code in LANGUAGES if code not in HIGH_RESOURCE)
 """The ten Southeast Asian languages whose neurons are trained."""
 
-LOW_RESOURCE: tuple[str, ...] = tuple(code for code in (*LANGUAGES, *ADDED) if code not in HIGH_RESOURCE)
+LOW_RESOURCE: tuple[str, ...] = tuple(code for code in known_languages() if code not in HIGH_RESOURCE)
 """The ten, and those added languages that are to gain like them."""
 
 
@@ -118,7 +129,7 @@ def language(code: str, path: str = "languages") -> Language:
     Raises:
         ConfigError: the code is not one of the twelve and not added.
     """
-    languages = {**LANGUAGES, **ADDED}
+    languages = known_languages()
     if code not in languages:
         by_name = {known.name.lower(): known.code for known in languages.values()}
         hint = f"; did you mean {by_name[code.lower()]}?" if code.lower() in by_name else nearest(code, languages)

@@ -37,8 +37,11 @@ import json, sys
 from sea_ray import plan
 from sea_ray.artifacts import Store
 from sea_ray.evaluation.figures import EvalReport
+from sea_ray.evaluation.number_reading import read_number
+from sea_ray.evaluation.tables import tables
 from sea_ray.execution import SoloPlatform
 from sea_ray.launch.compose import compose_experiment
+from sea_ray.report.labels import language_heading
 
 config = compose_experiment(sys.argv[1:])
 platform = SoloPlatform(Store(config.store.url))
@@ -51,7 +54,10 @@ conversations = platform.run(plan.conversations(config, corpus))
 evaluation = platform.run(plan.evaluation(config, "merged", merged, corpus, chat=False))
 gate = platform.run(plan.gate(config, merged, evaluation))
 figures = [[figure.task, figure.language] for figure in EvalReport.load(evaluation.folder).figures]
-print(json.dumps({"inputs": plan.corpus(config).inputs, "funnel": corpus.facts["funnel"], "sizes": corpus.facts["sizes"],
+table = next(table for table in tables([EvalReport.load(evaluation.folder)]) if table.metric == "bits_per_byte")
+print(json.dumps({"rows": table.rows, "numbers": [str(read_number("1.234", code)) for code in ("ceb", "su", "id")],
+                  "heading": str(language_heading("ceb")),
+                  "inputs": plan.corpus(config).inputs, "funnel": corpus.facts["funnel"], "sizes": corpus.facts["sizes"],
                   "packs": packs.facts, "merged": str(merged.folder),
                   "conversations": conversations.facts, "figures": figures, "gate": gate.facts}))
 """
@@ -77,6 +83,8 @@ def carried_out(tmp_path_factory, miniature_sizes):
     shutil.copytree(REPO / "conf", conf)
     for name, content in FILES.items():
         (folder / name).write_text(content, encoding="utf-8")
+    with (conf / "languages.yaml").open("a") as file:
+        file.write("su: {name: Sundanese, script: LATIN, decimal_comma: true}\n")
     sentences, world = made_sentences(400), World(0, ("en", "tl"))
     own = [own for own, _ in sentences]
     write(text / "ceb.txt", [*own[:300], "ตลาดเปิดหกโมงเช้า และเรือกลับมาก่อนเที่ยงของทุกวัน",
@@ -118,6 +126,16 @@ def test_neurons_of_an_added_language_are_trained_and_merged(carried_out):
     assert carried_out["packs"]["gain_sea"] == pytest.approx(
         1 - sum(carried_out["packs"][f"ratio_{code}"] for code in ("tl", "ceb")) / 2)
     assert (Path(carried_out["merged"]) / "model.safetensors").is_file()
+
+
+def test_it_stands_in_tables_and_pages_by_its_name(carried_out):
+    assert carried_out["rows"] == ["en", "tl", "ceb", "mean"]
+    assert "Cebuano" in carried_out["heading"]
+    assert "Sinugboanon" in carried_out["heading"]
+
+
+def test_its_numbers_are_read_as_it_is_said(carried_out):
+    assert carried_out["numbers"] == ["1.234", "1234", "1234"]
 
 
 def test_its_definition_is_part_of_the_results_identity(carried_out):

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from sea_ray.artifacts import plain
 from sea_ray.evaluation.figures import FEW, EvalReport, Figure
 from sea_ray.evaluation.published import Published
-from sea_ray.languages import LANGUAGES
+from sea_ray.languages import known_languages
 from sea_ray.tracking import Tracker
 
 Kind = Literal["measured", "baseline", "published"]
@@ -113,7 +113,7 @@ def _table(task: str, metric: str, reports: Sequence[EvalReport], published: Seq
     known = {code for column in columns for code in column.cells}
     figure = next(iter(next(found for _, found in measured if found).values()))
     return Table(task=task, metric=metric, higher_is_better=figure.higher_is_better, columns=tuple(columns),
-                 rows=tuple(code for code in (*LANGUAGES, MEAN) if code in known))
+                 rows=tuple(code for code in (*known_languages(), MEAN) if code in known))
 
 
 def _how(settings: Mapping[str, Any]) -> str:

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from sea_ray.config import ClusterConfig
 from sea_ray.errors import ConfigError, MachineError, SeaRayError
-from sea_ray.languages import LANGUAGES
+from sea_ray.languages import known_languages
 from sea_ray.launch.compose import compose_experiment, config_folder, groups
 from sea_ray.launch.machine import GIB, versions
 from sea_ray.launch.wandb_tracker import resolve_mode
@@ -124,7 +124,7 @@ def _fonts() -> Iterator[Finding]:
         yield Finding(verdict="note", subject="fonts", text="fc-list is not here, so fonts cannot be looked for")
         return
     missing = []
-    for code, language in LANGUAGES.items():
+    for code, language in known_languages().items():
         asked = subprocess.run(["fc-list", f":lang={'fil' if code == 'tl' else code}", "family"], capture_output=True, text=True,
                                timeout=30, check=False)
         if not asked.stdout.strip():
@@ -133,7 +133,7 @@ def _fonts() -> Iterator[Finding]:
         yield Finding(verdict="note", subject="fonts", text=f"none for {', '.join(missing)}: reports need them where they are "
                                                             "looked at; fonts-noto has all of them")
     else:
-        yield Finding(verdict="ok", subject="fonts", text=f"for all {len(LANGUAGES)} languages")
+        yield Finding(verdict="ok", subject="fonts", text=f"for all {len(known_languages())} languages")
 
 
 def check_experiments() -> Iterator[Finding]:

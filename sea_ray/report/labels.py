@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sea_ray.languages import HIGH_RESOURCE, LANGUAGES
+from sea_ray.languages import HIGH_RESOURCE, known_languages
 from sea_ray.report.markup import Html, element
 
 NUM_TONES = 6
@@ -13,12 +13,12 @@ _LANG_TAGS = {"zh": "zh-Hans", "tl": "fil"}
 
 def language_name(code: str) -> str:
     """Return the English name, or the code of a language that the list doesn't hold."""
-    return LANGUAGES[code].name if code in LANGUAGES else code
+    return one.name if (one := known_languages().get(code)) else code
 
 
 def language_heading(code: str) -> Html:
     """Return a row's heading: English name and, quieter, the name in its own script."""
-    native = LANGUAGES[code].native_name if code in LANGUAGES else ""
+    native = one.native_name if (one := known_languages().get(code)) else ""
     name = language_name(code)
     return element("th", name, element("small", native, lang=language_tag(code)) if native not in ("", name) else None,
                    scope="row", class_="language")
@@ -32,8 +32,9 @@ def language_tag(code: str) -> str:
 def in_order(codes: Iterable[str]) -> list[str]:
     """Return distinct codes: trained languages in the project's order, unknown ones, then English and Chinese."""
     distinct = dict.fromkeys(codes)
-    known = [code for code in LANGUAGES if code in distinct and code not in HIGH_RESOURCE]
-    return [*known, *(code for code in distinct if code not in LANGUAGES), *(c for c in HIGH_RESOURCE if c in distinct)]
+    languages = known_languages()
+    known = [code for code in languages if code in distinct and code not in HIGH_RESOURCE]
+    return [*known, *(code for code in distinct if code not in languages), *(c for c in HIGH_RESOURCE if c in distinct)]
 
 
 def is_kept(code: str) -> bool:

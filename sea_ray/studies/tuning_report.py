@@ -14,7 +14,7 @@ from scipy.stats import t as student
 from sea_ray.config import ExperimentConfig
 from sea_ray.decoding import decode
 from sea_ray.evaluation.figures import Z95, EvalReport, Figure
-from sea_ray.languages import HIGH_RESOURCE, LANGUAGES
+from sea_ray.languages import HIGH_RESOURCE, known_languages
 from sea_ray.report.data import Cost, StageRow
 from sea_ray.report.formats import listing
 from sea_ray.report.study_data import Estimate, MeasureRow, TuningArmRow, TuningStudyData
@@ -126,7 +126,7 @@ def tuning_study_data(results: TuningResults, record: Mapping[str, Any]) -> Tuni
 
 def _groups(languages: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return the SEA languages, and English and Chinese, as far as they are among the corpus'."""
-    known = [code for code in LANGUAGES if code in languages]
+    known = [code for code in known_languages() if code in languages]
     return [code for code in known if code not in HIGH_RESOURCE], [code for code in known if code in HIGH_RESOURCE]
 
 
