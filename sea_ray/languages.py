@@ -36,13 +36,18 @@ class Language:
     """Code in Flores-200, SIB-200 and Belebele, such as "vie_Latn"; of an added language its own code, if none is given."""
     high_resource: bool = False
     """Whether its quality must not suffer; else its neurons may be trained, and it counts among the SEA languages."""
+    decimal_comma: bool = False
+    """Whether numbers are written 1.234,5; else 1,234.5."""
+    spaced: bool = True
+    """Whether spaces stand between words."""
     identified_as: tuple[str, ...] = ()
     """Of an added language: what language identification (py3langid) takes its text for, such as [tl]. Empty: only the script is
     looked at."""
 
 
-LANGUAGES: dict[str, Language] = {
-    code: Language(code=code, name=name, native_name=native, script=script, flores=flores, high_resource=code in ("en", "zh"))
+TWELVE: dict[str, Language] = {
+    code: Language(code=code, name=name, native_name=native, script=script, flores=flores, high_resource=code in ("en", "zh"),
+                   decimal_comma=code in ("id", "vi", "jv"), spaced=code not in ("zh", "th", "my", "km", "lo"))
     for code, name, native, script, flores in (
         ("en", "English", "English", "LATIN", "eng_Latn"),
         ("zh", "Chinese", "中文", "CJK", "zho_Hans"),
@@ -76,8 +81,8 @@ def read_languages(file: Path) -> dict[str, Language]:
 
 
 def _added(code: str, fields: Mapping[str, object]) -> Language:
-    if code in LANGUAGES:
-        raise ConfigError(code, f"it is one of the twelve ({LANGUAGES[code].name}); they stay as they are")
+    if code in TWELVE:
+        raise ConfigError(code, f"it is one of the twelve ({TWELVE[code].name}); they stay as they are")
     if not re.fullmatch("[a-z]{2,8}", code):
         raise ConfigError(code, "a code has 2 to 8 small letters, such as ceb")
     added = decode(Language, {"flores": code, **fields, "code": code}, code)
@@ -98,13 +103,16 @@ def _added_languages() -> dict[str, Language]:
 ADDED: dict[str, Language] = _added_languages()
 """Languages besides the twelve."""
 
-HIGH_RESOURCE: tuple[str, ...] = tuple(one.code for one in (*LANGUAGES.values(), *ADDED.values()) if one.high_resource)
+LANGUAGES: dict[str, Language] = TWELVE | ADDED
+"""All of them, in the order of all tables."""
+
+HIGH_RESOURCE: tuple[str, ...] = tuple(one.code for one in LANGUAGES.values() if one.high_resource)
 """Languages whose quality must not suffer."""
 
-SEA_LANGUAGES: tuple[str, ...] = tuple(code for code in LANGUAGES if code not in HIGH_RESOURCE)
+SEA_LANGUAGES: tuple[str, ...] = tuple(code for code in TWELVE if code not in HIGH_RESOURCE)
 """The ten Southeast Asian languages whose neurons are trained."""
 
-LOW_RESOURCE: tuple[str, ...] = tuple(code for code in (*LANGUAGES, *ADDED) if code not in HIGH_RESOURCE)
+LOW_RESOURCE: tuple[str, ...] = tuple(code for code in LANGUAGES if code not in HIGH_RESOURCE)
 """The ten, and those added languages that are to gain like them."""
 
 
@@ -118,9 +126,8 @@ def language(code: str, path: str = "languages") -> Language:
     Raises:
         ConfigError: the code is not one of the twelve and not added.
     """
-    languages = {**LANGUAGES, **ADDED}
-    if code not in languages:
-        by_name = {known.name.lower(): known.code for known in languages.values()}
-        hint = f"; did you mean {by_name[code.lower()]}?" if code.lower() in by_name else nearest(code, languages)
+    if code not in LANGUAGES:
+        by_name = {known.name.lower(): known.code for known in LANGUAGES.values()}
+        hint = f"; did you mean {by_name[code.lower()]}?" if code.lower() in by_name else nearest(code, LANGUAGES)
         raise ConfigError(path, f"unknown language {code!r}{hint} (conf/languages.yaml may add it: docs/own_language.md)")
-    return languages[code]
+    return LANGUAGES[code]

@@ -1,22 +1,27 @@
 """The study: rates by the stated rule, intervals that hold what they claim, every arm with its tokens, a page of its own."""
 
 from dataclasses import replace
+from io import StringIO
 
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
-from sea_ray.artifacts import Store, plain
+from sea_ray.artifacts import Store, plain, write_json
 from sea_ray.errors import ConfigError, SeaRayError
 from sea_ray.evaluation.figures import Detail, EvalReport, Figure
 from sea_ray.execution import SoloPlatform
 from sea_ray.launch.compose import compose_experiment
 from sea_ray.launch.foresight import foresee
+from sea_ray.launch.report import report as write_again
+from sea_ray.launch.run import write_study_report
 from sea_ray.report.neuron_study_page import render
 from sea_ray.studies.carry_out import carry_out
 from sea_ray.studies.neurons import RateTrial, choose_rates
 from sea_ray.studies.neurons_report import Bits, neuron_study_data
 from sea_ray.study_config import ArmConfig, NeuronStudy
+from sea_ray.upkeep import RUN
 
 ARMS = {"lsn": ArmConfig(title="neurons", alone=True), "full": ArmConfig(title="full", trains="all", alone=True)}
 STUDY = NeuronStudy(arms=ARMS, reference="lsn", languages=("th", "jv"), rate_languages=("th",), rates=(1e-4, 1e-3))
@@ -134,11 +139,34 @@ def test_a_finished_study_is_reused_whole(finished):
     assert {state for _, state in foresee(config, store).stages} == {"finished"}
 
 
+def record_of(config, overrides):
+    return {"name": "s", "overrides": overrides, "config": plain(config), "versions": {"torch": "x"}, "machine": "a machine",
+            "seconds": 1.0, "peak_memory_bytes": 1, "stages": [], "made_at": "now"}
+
+
+def test_the_page_of_a_finished_study_is_written_again_from_its_record(finished):
+    config, study, store, overrides = finished
+    record = record_of(config, overrides)
+    file, found = write_study_report(store, study, record)
+    before, out = file.read_text(), StringIO()
+    file.unlink()
+    write_json(file.with_name(RUN), record | {"study": found})
+    assert write_again(["run=s", f"store.url={store.url}"], Console(file=out)) == 0
+    assert file.read_text() == before
+
+
+def test_the_page_of_a_study_whose_results_are_gone_stays_and_the_reason_is_told(finished, tmp_path):
+    config, _, _, overrides = finished
+    write_json(tmp_path / "s" / RUN, record_of(config, overrides) | {"study": {}})
+    out = StringIO()
+    assert write_again(["run=s", f"store.url={tmp_path}"], Console(file=out, width=300)) == 0
+    assert "the page is as its run wrote it" in out.getvalue()
+    assert "stages are not in the store, such as corpus" in out.getvalue()
+
+
 def test_the_page_says_everything_that_was_measured(finished):
     config, study, _, overrides = finished
-    record = {"name": "s", "overrides": overrides, "config": plain(config), "versions": {"torch": "x"}, "machine": "a machine",
-              "seconds": 1.0, "peak_memory_bytes": 1, "stages": [], "made_at": "now"}
-    data = neuron_study_data(study, record)
+    data = neuron_study_data(study, record_of(config, overrides))
     page = render(data)
     assert {arm.name for arm in data.arms} == {"lsn", "lora", "replay"}
     for arm in data.arms:

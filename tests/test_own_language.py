@@ -15,7 +15,7 @@ import pytest
 from sea_ray.corpus.identification import is_language, is_written_in
 from sea_ray.demo import World
 from sea_ray.errors import ConfigError
-from sea_ray.languages import ADDED, LANGUAGES, Language, language, read_languages
+from sea_ray.languages import ADDED, LANGUAGES, TWELVE, Language, language, read_languages
 from sea_ray.launch.compose import compose_experiment
 from sea_ray.sft.reading import translation
 from sea_ray.sft.sources import PairSource
@@ -37,8 +37,11 @@ import json, sys
 from sea_ray import plan
 from sea_ray.artifacts import Store
 from sea_ray.evaluation.figures import EvalReport
+from sea_ray.evaluation.number_reading import read_number
+from sea_ray.evaluation.tables import tables
 from sea_ray.execution import SoloPlatform
 from sea_ray.launch.compose import compose_experiment
+from sea_ray.report.labels import language_heading
 
 config = compose_experiment(sys.argv[1:])
 platform = SoloPlatform(Store(config.store.url))
@@ -51,7 +54,10 @@ conversations = platform.run(plan.conversations(config, corpus))
 evaluation = platform.run(plan.evaluation(config, "merged", merged, corpus, chat=False))
 gate = platform.run(plan.gate(config, merged, evaluation))
 figures = [[figure.task, figure.language] for figure in EvalReport.load(evaluation.folder).figures]
-print(json.dumps({"inputs": plan.corpus(config).inputs, "funnel": corpus.facts["funnel"], "sizes": corpus.facts["sizes"],
+table = next(table for table in tables([EvalReport.load(evaluation.folder)]) if table.metric == "bits_per_byte")
+print(json.dumps({"rows": table.rows, "numbers": [str(read_number("1.234", code)) for code in ("ceb", "su", "id")],
+                  "heading": str(language_heading("ceb")),
+                  "inputs": plan.corpus(config).inputs, "funnel": corpus.facts["funnel"], "sizes": corpus.facts["sizes"],
                   "packs": packs.facts, "merged": str(merged.folder),
                   "conversations": conversations.facts, "figures": figures, "gate": gate.facts}))
 """
@@ -77,6 +83,8 @@ def carried_out(tmp_path_factory, miniature_sizes):
     shutil.copytree(REPO / "conf", conf)
     for name, content in FILES.items():
         (folder / name).write_text(content, encoding="utf-8")
+    with (conf / "languages.yaml").open("a") as file:
+        file.write("su: {name: Sundanese, script: LATIN, decimal_comma: true}\n")
     sentences, world = made_sentences(400), World(0, ("en", "tl"))
     own = [own for own, _ in sentences]
     write(text / "ceb.txt", [*own[:300], "ตลาดเปิดหกโมงเช้า และเรือกลับมาก่อนเที่ยงของทุกวัน",
@@ -120,6 +128,16 @@ def test_neurons_of_an_added_language_are_trained_and_merged(carried_out):
     assert (Path(carried_out["merged"]) / "model.safetensors").is_file()
 
 
+def test_it_stands_in_tables_and_pages_by_its_name(carried_out):
+    assert carried_out["rows"] == ["en", "tl", "ceb", "mean"]
+    assert "Cebuano" in carried_out["heading"]
+    assert "Sinugboanon" in carried_out["heading"]
+
+
+def test_its_numbers_are_read_as_it_is_said(carried_out):
+    assert carried_out["numbers"] == ["1.234", "1234", "1234"]
+
+
 def test_its_definition_is_part_of_the_results_identity(carried_out):
     assert "language/ceb" in carried_out["inputs"]
     assert not [name for name in carried_out["inputs"] if name.startswith("language/") and name != "language/ceb"]
@@ -140,8 +158,17 @@ def test_what_was_not_measured_is_said_to_be_missing(carried_out):
 
 
 @pytest.fixture
-def cebuano(monkeypatch):
-    monkeypatch.setitem(ADDED, "ceb", CEBUANO)
+def add(monkeypatch):
+    def add(language):
+        for known in (ADDED, LANGUAGES):
+            monkeypatch.setitem(known, language.code, language)
+
+    return add
+
+
+@pytest.fixture
+def cebuano(add):
+    add(CEBUANO)
 
 
 def test_a_related_language_is_told_by_what_identification_takes_it_for(cebuano):
@@ -151,15 +178,14 @@ def test_a_related_language_is_told_by_what_identification_takes_it_for(cebuano)
     assert not is_language("ตลาดเปิดหกโมงเช้า และเรือกลับมาก่อนเที่ยง", "ceb")
 
 
-def test_without_a_word_on_identification_the_script_decides(monkeypatch):
-    monkeypatch.setitem(ADDED, "ban", Language(code="ban", name="Balinese", script="BALINESE", flores="ban_Bali"))
+def test_without_a_word_on_identification_the_script_decides(add):
+    add(Language(code="ban", name="Balinese", script="BALINESE", flores="ban_Bali"))
     assert is_written_in("ᬅᬓ᭄ᬱᬭᬩᬮᬶ", "ban")
     assert not is_written_in("Aksara Bali", "ban")
 
 
-def test_a_label_that_identification_lacks_is_refused(monkeypatch):
-    sundanese = Language(code="su", name="Sundanese", script="LATIN", flores="sun_Latn", identified_as=("sun",))
-    monkeypatch.setitem(ADDED, "su", sundanese)
+def test_a_label_that_identification_lacks_is_refused(add):
+    add(Language(code="su", name="Sundanese", script="LATIN", flores="sun_Latn", identified_as=("sun",)))
     with pytest.raises(ConfigError, match="identified_as: language identification has no 'sun'"):
         is_language("Barudak keur arulin di buruan imah.", "su")
 
@@ -201,8 +227,8 @@ def test_a_line_among_a_benchmarks_tasks_asks_it_in_the_language(cebuano, tmp_pa
 
 
 def test_the_defaults_stay_the_twelve(cebuano):
-    assert compose_experiment(["experiment=demo"]).corpus.languages == tuple(LANGUAGES)
-    assert len(LANGUAGES) == 12
+    assert compose_experiment(["experiment=demo"]).corpus.languages == tuple(TWELVE)
+    assert len(TWELVE) == 12
     assert language("ceb").name == "Cebuano"
 
 

@@ -13,6 +13,7 @@ from sea_ray.evaluation.figures import EvalReport, proportion
 from sea_ray.execution import SoloPlatform
 from sea_ray.launch.compose import compose_experiment
 from sea_ray.launch.foresight import foresee
+from sea_ray.launch.reading import read_study
 from sea_ray.report.study_data import Estimate, TuningArmRow
 from sea_ray.report.tuning_study_page import render
 from sea_ray.serving.config import ServingConfig
@@ -158,6 +159,14 @@ def test_a_finished_study_is_reused_whole_and_its_page_shows_every_measure(finis
     own = [EvalReport.load(run.evaluation.folder) for run in results.runs if run.arm == "both"]
     expected = np.mean([one.figure("exam", "accuracy", code).value for one in own for code in ("id", "th")])
     assert next(arm for arm in data.arms if arm.name == "both").sea["exam"].value == pytest.approx(expected)
+
+
+def test_its_page_is_written_again_from_its_record(finished):
+    config, results, store, overrides = finished
+    record = record_of(config, overrides)
+    page = render(tuning_study_data(results, record))
+    again = read_study(store, record)
+    assert render(tuning_study_data(again, record)) == page
 
 
 def test_a_checkpoint_and_an_endpoint_by_name_are_asked_what_the_arms_are_asked(finished, monkeypatch):

@@ -9,7 +9,7 @@ from typing import Literal
 
 from sea_ray.artifacts import NOT_IDENTITY
 from sea_ray.errors import ConfigError
-from sea_ray.languages import ADDED, HIGH_RESOURCE, LANGUAGES, language
+from sea_ray.languages import ADDED, HIGH_RESOURCE, TWELVE, language
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +106,7 @@ class CorpusConfig:
 
     source: Literal["demo", "files", "hub"] = "demo"
     """Where the text comes from: the embedded world, files, or Hugging Face datasets."""
-    languages: tuple[str, ...] = tuple(LANGUAGES)
+    languages: tuple[str, ...] = tuple(TWELVE)
     """ISO codes, in the order of all tables."""
     demo: DemoSource = dataclasses.field(default_factory=DemoSource)
     """Used when source is demo."""

@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from sea_ray.errors import ConfigError, nearest
-from sea_ray.languages import ADDED, LANGUAGES, Language
+from sea_ray.languages import ADDED, TWELVE, Language
 
 _JUDGED_CHARACTERS = 400
 _CLEAR = 3.0
@@ -85,5 +85,5 @@ def _identifier(labels: tuple[str, ...] = ()) -> Any:
         if label not in identifier.nb_classes:
             raise ConfigError("", f"conf/languages.yaml: identified_as: language identification has no {label!r}"
                                   f"{nearest(label, identifier.nb_classes)}")
-    identifier.set_languages([*LANGUAGES, *labels])
+    identifier.set_languages([*TWELVE, *labels])
     return identifier

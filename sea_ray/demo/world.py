@@ -30,7 +30,7 @@ from sea_ray.demo.lexicon import Lexicon, load_lexicon
 from sea_ray.demo.scenes import Scene, SceneMaker, say
 from sea_ray.demo.splits import Split, check_split, deal, generator, split_of
 from sea_ray.errors import ConfigError, nearest
-from sea_ray.languages import LANGUAGES
+from sea_ray.languages import TWELVE
 
 HEARD_EVERY = 4
 """One train document in so many is a scrap of talk."""
@@ -49,13 +49,13 @@ class World:
     names, safety) when more is asked for; validation and test do not, so they give at most what there is.
     """
 
-    def __init__(self, seed: int, languages: tuple[str, ...] = tuple(LANGUAGES)) -> None:
+    def __init__(self, seed: int, languages: tuple[str, ...] = tuple(TWELVE)) -> None:
         """Args: seed: decides facts, splits and order; languages: those of the experiment; an added one has no lexicon, so that
         nothing is said in it.
         """
         self.seed = seed
         self.languages = languages
-        self.spoken = tuple(code for code in languages if code in LANGUAGES)
+        self.spoken = tuple(code for code in languages if code in TWELVE)
         self._lexicons = {code: load_lexicon(code) for code in self.spoken}
         reference = load_lexicon("en")
         self.facts: tuple[Fact, ...] = make_facts(reference, seed)

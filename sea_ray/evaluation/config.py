@@ -7,7 +7,7 @@ from fnmatch import fnmatch
 from typing import Literal
 
 from sea_ray.errors import ConfigError
-from sea_ray.languages import LANGUAGES, language
+from sea_ray.languages import LANGUAGES, TWELVE, language
 
 TASKS = ("text", "exam", "arithmetic", "translation", "refusal", "safety", "dialogue")
 
@@ -16,7 +16,7 @@ TASKS = ("text", "exam", "arithmetic", "translation", "refusal", "safety", "dial
 class EvaluationConfig:
     """Tasks, sizes and prompting; the same for every model that is compared."""
 
-    languages: tuple[str, ...] = tuple(LANGUAGES)
+    languages: tuple[str, ...] = tuple(TWELVE)
     """Languages of the items."""
     tasks: tuple[str, ...] = TASKS
     """Any of text, exam, arithmetic, translation, refusal, safety, dialogue; benchmarks belong to the task that they are like."""

@@ -7,9 +7,11 @@ import unicodedata
 from collections.abc import Mapping
 from decimal import Decimal
 
-DOTS_GROUP = frozenset({"id", "vi", "jv"})
+from sea_ray.languages import LANGUAGES
+
+DOTS_GROUP = frozenset(code for code, one in LANGUAGES.items() if one.decimal_comma)
 """Languages that write 1.234,5 where the others write 1,234.5."""
-UNSPACED = frozenset({"zh", "th", "my", "km", "lo"})
+UNSPACED = frozenset(code for code, one in LANGUAGES.items() if not one.spaced)
 """Languages whose words stand without spaces, so that a word has no borders to look for."""
 _TAMIL_AND_WORD = r"[\w\u0b80-\u0bff]"  # Python's \w leaves out the vowel signs of Tamil
 _DIGITS = re.compile(r"(?:(?<!\d)[-−])?\d+(?:[.,]\d+)*")

@@ -98,7 +98,7 @@ class RayPlatform:
         self._stages: dict[str, Stage] = {}
         self._points: dict[str, Point] = {}
         self._finished: set[str] = set()
-        self._draining = threading.Event()
+        self._draining, self._showing = threading.Event(), threading.RLock()
         self._queue: Any = None
         self._scratch = Path()
 
@@ -146,23 +146,25 @@ class RayPlatform:
             ray.get(self._queue.halt.remote(pickle.dumps(BudgetError(reason))))
 
     def _child(self, run: str, part: str = "") -> Tracker:
-        if (run, part) not in self._children:
-            stage = self._stages.get(run)
-            about = About(key=stage.key.fingerprint, settings=self._points.get(run, {})) if stage else None
-            self._children[run, part] = self._child(run).child(part) if part else self.tracker.child(run, about)
-        return self._children[run, part]
+        with self._showing:
+            if (run, part) not in self._children:
+                stage = self._stages.get(run)
+                about = About(key=stage.key.fingerprint, settings=self._points.get(run, {})) if stage else None
+                self._children[run, part] = self._child(run).child(part) if part else self.tracker.child(run, about)
+            return self._children[run, part]
 
     def _drain_once(self) -> None:
-        for run, part, step, content in ray.get(self._queue.drain.remote()):
-            if run in self._finished:
-                continue  # a figure that was still under way
-            child = self._child(run, part)
-            if isinstance(content, str):
-                child.note(content)
-            elif isinstance(content, tuple):
-                child.table(*content)
-            else:
-                child.log(step, **content)
+        with self._showing:  # else a run could be ended here while its last figures are under way there
+            for run, part, step, content in ray.get(self._queue.drain.remote()):
+                if run in self._finished:
+                    continue  # a figure that was still under way
+                child = self._child(run, part)
+                if isinstance(content, str):
+                    child.note(content)
+                elif isinstance(content, tuple):
+                    child.table(*content)
+                else:
+                    child.log(step, **content)
 
     def _drain(self) -> None:
         while not self._draining.wait(0.5):
@@ -230,17 +232,15 @@ class RayPlatform:
         def begin(proposal: Proposal) -> None:
             self._stages[proposal.stage.name], self._points[proposal.stage.name] = proposal.stage, proposal.point
 
-        done = run_sweep(name, search, self.store, self._queue_name, start, begin,
-                         max_concurrent=max(self.config.max_concurrent_trials, self.config.worker_groups))
-        for trial in done:
-            if trial.reused:
-                continue
+        def end(trial: Trial) -> None:
             if trial.artifact is not None:
                 self._finish(trial.name, trial.artifact)
             else:
                 self._child(trial.name).note(f"{trial.outcome}: {trial.error}")
                 self._end(trial.name, failed=trial.outcome == "failed")
-        return done
+
+        return run_sweep(name, search, self.store, self._queue_name, start, begin, end,
+                         max_concurrent=max(self.config.max_concurrent_trials, self.config.worker_groups))
 
     @contextlib.contextmanager
     def serving(self, checkpoint: Artifact, config: Any) -> Iterator[Endpoint]:

@@ -19,6 +19,8 @@ from sea_ray.model_card import RunPacks
 from sea_ray.objective import Choice
 from sea_ray.pipeline import Experiment, Taught, run_part
 from sea_ray.studies.carry_out import carry_out
+from sea_ray.studies.neurons import NeuronResults
+from sea_ray.studies.tuning import TuningResults
 from sea_ray.unfinished_report import Progress
 from sea_ray.upkeep import RUN
 
@@ -85,6 +87,26 @@ def read_experiment(store: Store, record: Mapping[str, Any]) -> Experiment:
         evaluations={name: stored(store, place) for name, place in roles["evaluations"].items()},
         conversations=tuple(artifact for _, artifact in rows if artifact.kind == "conversations"),
         control_packs=tuple(artifact for name, artifact in rows if name.startswith("control/")))
+
+
+def read_study(store: Store, record: Mapping[str, Any]) -> NeuronResults | TuningResults:
+    """Return the results of a finished study.
+
+    Args:
+        store: holds them.
+        record: of the study.
+
+    Raises:
+        ConfigError: its stages are not those of today's code and settings, so what they made is not found.
+    """
+    foresight = Foresight(store)
+    study = carry_out(decode(ExperimentConfig, record["config"]), foresight)
+    missing = [stage.name for stage, state in foresight.stages if state != "finished"]
+    if missing:
+        raise ConfigError("run", f"{len(missing)} of its {len(foresight.stages)} stages are not in the store, "
+                                 f"such as {missing[0]}")
+    assert isinstance(study, NeuronResults | TuningResults)
+    return study
 
 
 def _choice(store: Store, said: Mapping[str, Any]) -> Choice:

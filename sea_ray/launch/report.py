@@ -8,15 +8,15 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from sea_ray.errors import ConfigError
-from sea_ray.launch.reading import has_finished, load_asked, named_run, read_experiment, read_progress
-from sea_ray.launch.run import read_run_file, write_run_report
+from sea_ray.launch.reading import has_finished, load_asked, named_run, read_experiment, read_progress, read_study
+from sea_ray.launch.run import read_run_file, write_run_report, write_study_report
 from sea_ray.upkeep import RUN
 
 
 def report(arguments: Sequence[str], console: Console) -> int:
     """Write report.html of a run from its results, say where it lies, and return the exit code.
 
-    Of a run that has not finished the page shows what is there and what is not. A study's page is written by its run alone.
+    Of a run that has not finished the page shows what is there and what is not.
 
     Args:
         arguments: run=NAME and store.url=URL.
@@ -25,21 +25,20 @@ def report(arguments: Sequence[str], console: Console) -> int:
     Raises:
         ConfigError: no such run.
         DataError: what it wrote is half there.
-        SeaRayError: its results are no longer in the store.
+        SeaRayError: the results of a run are no longer in the store.
     """
     store, name, _ = named_run(arguments)
     file = store.root / name / "report.html"
     if has_finished(store, name):
         record = read_run_file(store.root / name / RUN)
         try:
-            reason = "" if "experiment" in record else "of a study its run alone writes it"
-            if not reason:
+            if "experiment" in record:
                 store.publish(write_run_report(store, read_experiment(store, record), record))
+            else:
+                store.publish(write_study_report(store, read_study(store, record), record)[0])
         except ConfigError as error:
-            reason = f"another version of sea_ray has recorded it ({error})"
-        if reason:
             store.fetch(file)
-            console.print(f"the page is as its run wrote it: {reason}", markup=False)
+            console.print(f"the page is as its run wrote it: another version of sea_ray has recorded it ({error})", markup=False)
         console.print(f"report      {file}")
         return 0
     asked = load_asked(store, name)

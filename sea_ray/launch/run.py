@@ -151,27 +151,12 @@ def _conclude(experiment: Experiment, record: dict, store: Store, tracker: Track
 
 def _conclude_study(study: NeuronResults | TuningResults, record: dict, store: Store, console: Console) -> Path:
     """Write and tell what came of a study; return its page."""
-    folder = store.run_folder(record["name"])
-    report = folder / "report.html"
-    if isinstance(study, NeuronResults):
-        from sea_ray.report.neuron_study_page import write_neuron_study
-        from sea_ray.studies.neurons_report import neuron_study_data
-
-        neurons = neuron_study_data(study, record)
-        answer, found = neurons.answer, {"arms": plain(neurons.arms), "rates": plain(neurons.rates)}
-        write_neuron_study(neurons, report)
-    else:
-        from sea_ray.report.tuning_study_page import write_tuning_study
-        from sea_ray.studies.tuning_report import tuning_study_data
-
-        tuning = tuning_study_data(study, record)
-        answer, found = tuning.answer, {"arms": plain(tuning.arms)}
-        write_tuning_study(tuning, report)
-    write_json(folder / RUN, record | {"study": found | {"answer": list(answer)}})
-    for file in (folder / RUN, report):
+    report, found = write_study_report(store, study, record)
+    write_json(report.with_name(RUN), record | {"study": found})
+    for file in (report.with_name(RUN), report):
         store.publish(file)
     console.print()
-    for sentence in answer:
+    for sentence in found["answer"]:
         console.print(sentence)
     return report
 
@@ -240,6 +225,24 @@ def write_run_report(store: Store, experiment: Experiment, record: dict) -> Path
     file = store.root / record["name"] / "report.html"
     write_report(report_data(experiment, record), file)
     return file
+
+
+def write_study_report(store: Store, study: NeuronResults | TuningResults, record: dict) -> tuple[Path, dict[str, Any]]:
+    """Write report.html of a study; return it and what was found, as plain values."""
+    file = store.run_folder(record["name"]) / "report.html"
+    if isinstance(study, NeuronResults):
+        from sea_ray.report.neuron_study_page import write_neuron_study
+        from sea_ray.studies.neurons_report import neuron_study_data
+
+        neurons = neuron_study_data(study, record)
+        write_neuron_study(neurons, file)
+        return file, {"arms": plain(neurons.arms), "rates": plain(neurons.rates), "answer": list(neurons.answer)}
+    from sea_ray.report.tuning_study_page import write_tuning_study
+    from sea_ray.studies.tuning_report import tuning_study_data
+
+    tuning = tuning_study_data(study, record)
+    write_tuning_study(tuning, file)
+    return file, {"arms": plain(tuning.arms), "answer": list(tuning.answer)}
 
 
 def write_tables(experiment: Experiment, folder: Path, tracker: Tracker) -> list[Path]:

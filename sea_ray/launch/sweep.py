@@ -34,7 +34,7 @@ class PrunedError(Exception):
 
 
 def run_sweep(name: str, search: Search, store: Store, queue_name: str, start: Callable[[], Path],
-              begin: Callable[[Proposal], None], *, max_concurrent: int) -> list[Trial]:
+              begin: Callable[[Proposal], None], end: Callable[[Trial], None], *, max_concurrent: int) -> list[Trial]:
     """Run what a search proposes with Ray Tune; what is finished, or was pruned by this same sweep, is not run again.
 
     Args:
@@ -44,12 +44,13 @@ def run_sweep(name: str, search: Search, store: Store, queue_name: str, start: C
         queue_name: the worker group's queue.
         start: brings up Ray and the queue, and returns a folder for Tune's own files; called only if something is to be run.
         begin: hears of each trial that is to be run, before it is.
+        end: hears how each of these ended, when it does.
         max_concurrent: trials that wait in the group's queue at one time.
 
     Returns:
         The trials in the order in which they were proposed. A failed one carries its error and never sinks the sweep.
     """
-    sweep = _Sweep(search, store)
+    sweep = _Sweep(search, store, end)
     search.remember(store.board)
     if (missing := sweep.next_missing()) is not None:
         _tune(name, sweep, missing, queue_name, start(), begin, max_concurrent)
@@ -59,8 +60,8 @@ def run_sweep(name: str, search: Search, store: Store, queue_name: str, start: C
 class _Sweep:
     """The trials of a sweep: what is known of each is told to the search before the next one is asked for."""
 
-    def __init__(self, search: Search, store: Store) -> None:
-        self.search, self.store, self.book = search, store, TrialBook(store)
+    def __init__(self, search: Search, store: Store, end: Callable[[Trial], None]) -> None:
+        self.search, self.store, self.book, self._end = search, store, TrialBook(store), end
         self._trials: list[tuple[Proposal, Trial]] = []
 
     @property
@@ -88,6 +89,7 @@ class _Sweep:
         trial = proposal.ended(artifact, None if artifact else error or "the trial did not report",
                                outcome="finished" if artifact else outcome)
         self.book.close(key, trial, self.search.identity)
+        self._end(trial)
         self._tell(proposal, trial)
 
     def _tell(self, proposal: Proposal, trial: Trial) -> None:

@@ -13,12 +13,12 @@ _LANG_TAGS = {"zh": "zh-Hans", "tl": "fil"}
 
 def language_name(code: str) -> str:
     """Return the English name, or the code of a language that the list doesn't hold."""
-    return LANGUAGES[code].name if code in LANGUAGES else code
+    return one.name if (one := LANGUAGES.get(code)) else code
 
 
 def language_heading(code: str) -> Html:
     """Return a row's heading: English name and, quieter, the name in its own script."""
-    native = LANGUAGES[code].native_name if code in LANGUAGES else ""
+    native = one.native_name if (one := LANGUAGES.get(code)) else ""
     name = language_name(code)
     return element("th", name, element("small", native, lang=language_tag(code)) if native not in ("", name) else None,
                    scope="row", class_="language")

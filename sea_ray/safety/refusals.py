@@ -21,7 +21,7 @@ from typing import Any
 
 import yaml
 
-from sea_ray.languages import LANGUAGES
+from sea_ray.languages import TWELVE
 
 _OPENING_CHARACTERS = 300
 """A refusal says so at once; a long answer may mention further down that somebody did not know something."""
@@ -83,7 +83,7 @@ def _classifier(hands: tuple[str, ...] = HANDS) -> Any:
     from sklearn.pipeline import make_pipeline
     from sklearn.svm import LinearSVC
 
-    known = [wordings(code, hands) for code in LANGUAGES]
+    known = [wordings(code, hands) for code in TWELVE]
     texts = [_normal(text) for kinds in known for replies in kinds.values() for text in replies]
     refuses = numpy.array([name == "refuses" for kinds in known for name, replies in kinds.items() for _ in replies])
     # An n-gram of one reply alone, such as a name, is left out.

@@ -73,6 +73,6 @@ def _read(name: str) -> str:
 
 def _settings(needs_key: bool, flags_refusals: bool) -> str:
     questions = json.loads(_read("questions.json"))
-    languages = [{"code": one.code, "name": one.name, "native_name": one.native_name, "questions": questions[one.code]}
+    languages = [{"code": one.code, "name": one.name, "native_name": one.native_name, "questions": questions.get(one.code, [])}
                  for one in LANGUAGES.values()]
     return json.dumps({"needs_key": needs_key, "flags_refusals": flags_refusals, "languages": languages}, ensure_ascii=False)

@@ -15,7 +15,7 @@ from sea_ray.artifacts import Artifact
 from sea_ray.config import ExperimentConfig
 from sea_ray.decoding import decode
 from sea_ray.evaluation.figures import Z95, EvalReport
-from sea_ray.languages import LANGUAGES, SEA_LANGUAGES
+from sea_ray.languages import LANGUAGES, LOW_RESOURCE
 from sea_ray.report.data import Cost, StageRow
 from sea_ray.report.formats import change, listing
 from sea_ray.report.study_data import ArmRow, Estimate, Interference, NeuronStudyData, RateRow
@@ -118,7 +118,7 @@ def _by_arm(runs: Sequence[ArmRun]) -> dict[str, list[EvalReport]]:
 def _arm_row(name: str, study: NeuronStudy, rate: float, bits: Bits, reports: Mapping[str, list[EvalReport]],
              runs: Sequence[ArmRun]) -> ArmRow:
     own, measured = reports[name], [code for code in LANGUAGES if code in bits.documents]
-    untaught = [code for code in measured if code in SEA_LANGUAGES and code not in study.languages]
+    untaught = [code for code in measured if code in LOW_RESOURCE and code not in study.languages]
     costs = [_training_cost(run.training) for run in runs if run.arm == name]
     return ArmRow(
         name=name, title=study.arms[name].title, rate=rate, taught=bits.estimate(own, study.languages),
