@@ -2,7 +2,7 @@
 # make open   its report in a browser
 # make test   environment, install, lint-free tests (make soak: the long ones)
 # make bench  what the figures of docs/benchmarks.md come from, side by side on this machine
-#             (those of a GPU: .venv/bin/python -m benchmarks.training_gpu)
+#             (on a GPU: benchmarks.training_gpu, benchmarks.serving_gpu, benchmarks.detection --device cuda)
 # make docs   the documentation as a site, in site/
 # make serve  the winner of the last demo, its base and their language packs behind an OpenAI-compatible API
 #

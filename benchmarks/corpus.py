@@ -31,7 +31,7 @@ from sea_ray.corpus.zawgyi import is_zawgyi
 from sea_ray.demo import World
 from sea_ray.evaluation.contamination import Contamination
 from sea_ray.execution import Stage
-from sea_ray.languages import LANGUAGES
+from sea_ray.languages import TWELVE
 from sea_ray.launch.compose import compose_experiment
 from sea_ray.launch.ray_platform import RayPlatform
 from sea_ray.near_duplicates import repeats
@@ -53,7 +53,7 @@ def long_documents(code: str, count: int, seed: int = 0) -> list[str]:
 
 def write_text(folder: Path, num_documents: int) -> tuple[dict[str, list[str]], int]:
     """Write a file per language; return the documents and their bytes."""
-    texts = {code: long_documents(code, num_documents) for code in LANGUAGES}
+    texts = {code: long_documents(code, num_documents) for code in TWELVE}
     for code, documents in texts.items():
         (folder / f"{code}.txt").write_text("\n".join(documents), encoding="utf-8")
     return texts, sum(len(text.encode()) for documents in texts.values() for text in documents)
@@ -80,7 +80,7 @@ def scratch() -> Iterator[Path]:
 
 def corpus_stage(folder: Path, checkpoint: Path, *overrides: str) -> Stage:
     """Return the stage that makes a corpus of the files in a folder with all steps."""
-    paths = "{" + ",".join(f"{code}: [{{glob: {code}.txt}}]" for code in LANGUAGES) + "}"
+    paths = "{" + ",".join(f"{code}: [{{glob: {code}.txt}}]" for code in TWELVE) + "}"
     return plan.corpus(compose_experiment([
         "experiment=demo", "corpus.source=files", f"corpus.root={folder}", f"+corpus.paths={paths}",
         "corpus.near_duplicate_jaccard=0.7", "corpus.identify_language=true", f"model.checkpoint={checkpoint}", *overrides]))
@@ -145,7 +145,7 @@ def quality() -> dict[str, float]:
     draw = random.Random(0)
     found = dict.fromkeys(("near", "distinct", "contaminated", "zawgyi"), 0)
     count = 100
-    for code in LANGUAGES:
+    for code in TWELVE:
         originals = long_documents(code, count, seed=5)
         repeated = repeats([*originals, *(edited(text, draw, 0.04) for text in originals)], 0.7)
         found["distinct"] += int((~repeated[:count]).sum())
@@ -157,7 +157,7 @@ def quality() -> dict[str, float]:
     burmese = long_documents("my", count, seed=7)
     turned = map(Transliterator.createInstance("my-Zawgyi").transliterate, burmese)
     found["zawgyi"] = sum(map(is_zawgyi, turned)) + sum(not is_zawgyi(text) for text in burmese)
-    total = count * len(LANGUAGES)
+    total = count * len(TWELVE)
     return {"near": found["near"] / total, "false": 1 - found["distinct"] / total,
             "contaminated": found["contaminated"] / total, "zawgyi": found["zawgyi"] / (2 * count)}
 

@@ -54,7 +54,12 @@ class Board:
         """Write a file, whatever was there."""
         place = f"{self._root}/{name}"
         self._fs.makedirs(place.rpartition("/")[0], exist_ok=True)
-        self._fs.pipe_file(place, content)
+        if self._protocol in ("file", "local"):
+            temporary = f"{place}.{uuid.uuid4().hex}"
+            self._fs.pipe_file(temporary, content)
+            os.replace(temporary, place)  # nobody reads half of it
+        else:
+            self._fs.pipe_file(place, content)
 
     def read(self, name: str) -> bytes | None:
         """Return a file's content, or None if it is not there."""

@@ -61,7 +61,7 @@ class BaseModelConfig:
     """Where the base model comes from."""
 
     checkpoint: str | None = None
-    """Hub id or local folder of a Qwen2-family model; null trains a small Qwen2 from scratch on the corpus."""
+    """Hub id or local folder of a Qwen2, Qwen3, Llama or Mistral model; null trains a small Qwen2 from scratch on the corpus."""
     revision: str | None = None
     """Commit of the Hub id; null is the newest, which is not repeatable."""
     shape: ModelConfig = field(default_factory=ModelConfig)
@@ -84,7 +84,7 @@ class PretrainingConfig:
     schedule: TrainConfig
     """Steps, batch and rate."""
     high_resource_share: float = 0.3
-    """Share of the training tokens that English and Chinese get together, half each; the SEA languages share the rest."""
+    """Share of the training tokens that the high-resource languages get together, as much each; the others share the rest."""
     max_epochs: float | None = None
     """Most passes over one language's text; null for no limit."""
     annealing: TrainConfig | None = None

@@ -219,9 +219,8 @@ def evaluation(config: ExperimentConfig, name: str, model: Artifact, corpus: Art
         chat: ask in the chat format; a base model continues a line of text instead.
         tasks: fewer tasks than the experiment's.
     """
-    languages = dict.fromkeys([*config.evaluation.languages, *(code for code in config.corpus.languages if code in ADDED)])
     own = replace(config.evaluation, prompting="chat" if chat else "plain", tasks=tasks or config.evaluation.tasks,
-                  languages=tuple(languages))
+                  languages=_asked(config))
     stage = EvaluationStage(evaluation=own, benchmarks=config.benchmarks, languages=config.corpus.languages, model=name,
                             world_seed=config.corpus.demo.world_seed)
     place, num_shards = _by_model(config.cluster)
@@ -229,6 +228,12 @@ def evaluation(config: ExperimentConfig, name: str, model: Artifact, corpus: Art
                  combine="sea_ray.stages.evaluation:join_shards", place=place, num_shards=num_shards, config=stage,
                  parents={"model": model, "corpus": corpus}, version=VERSIONS["evaluation"],
                  inputs=benchmark_digests(config.benchmarks) | task_digests(config.benchmarks))
+
+
+def _asked(config: ExperimentConfig) -> tuple[str, ...]:
+    """Return the languages that models are asked in: the evaluation's, and the added ones of the corpus."""
+    added = (code for code in config.corpus.languages if code in ADDED)
+    return tuple(dict.fromkeys([*config.evaluation.languages, *added]))
 
 
 def other_model(config: ExperimentConfig, name: str, other: OtherModel, corpus: Artifact, tasks: tuple[str, ...]) -> Stage:
@@ -241,7 +246,7 @@ def other_model(config: ExperimentConfig, name: str, other: OtherModel, corpus: 
         corpus: holds the test documents.
         tasks: what it is asked.
     """
-    own = replace(config.evaluation, prompting="chat", tasks=tasks)
+    own = replace(config.evaluation, prompting="chat", tasks=tasks, languages=_asked(config))
     stage = OtherModelStage(evaluation=own, benchmarks=config.benchmarks, languages=config.corpus.languages, model=name,
                             world_seed=config.corpus.demo.world_seed, checkpoint=other.checkpoint, revision=other.revision,
                             endpoint=other.endpoint)

@@ -31,7 +31,7 @@ class ArmConfig:
     lora_rank: int = 0
     """Inner width of LoRA's adapters."""
     replay: float = 0.0
-    """Share of the tokens that is English and Chinese, half each, in place of the languages'."""
+    """Share of the tokens that the high-resource languages get, as much each, in place of the languages'."""
     alone: bool = False
     """Whether each language is also taught to a base of its own, and measured on all: the matrix of interference."""
     rates: tuple[float, ...] = ()

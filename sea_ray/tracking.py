@@ -25,7 +25,7 @@ class About:
     key: str
     """Identity, such as a stage's fingerprint: a later process that names the same one goes on with the run."""
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """What sets it apart from the others of its sweep: dotted config path -> value."""
+    """What sets it apart from the others of its sweep: dotted config path, or a word of a study such as "arm" -> value."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from sea_ray.evaluation import benchmark_rows
 from sea_ray.evaluation.benchmark_rows import Asked
 from sea_ray.evaluation.rows import Row, doubled, read_rows
 from sea_ray.hub import dataset_rows
-from sea_ray.languages import LANGUAGES, language
+from sea_ray.languages import TWELVE, language
 
 Part = Literal["text", "exam", "arithmetic", "translation"]
 HUB = "hub"
@@ -54,7 +54,7 @@ class Benchmark:
         return self.part in ("arithmetic", "translation")
 
 
-def _each(template: str, codes: Sequence[str] = tuple(LANGUAGES), **other: str) -> dict[str, tuple[str, ...]]:
+def _each(template: str, codes: Sequence[str] = tuple(TWELVE), **other: str) -> dict[str, tuple[str, ...]]:
     return {code: (other.get(code) or template.format(code=code, flores=language(code).flores),) for code in codes}
 
 

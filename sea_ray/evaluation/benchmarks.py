@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sea_ray.artifacts import NOT_IDENTITY, digest_file
+from sea_ray.conf_folder import config_folder
 from sea_ray.errors import ConfigError, DataError, nearest
 from sea_ray.evaluation.benchmark_sources import BENCHMARKS, HUB, has_language, published
 from sea_ray.evaluation.config import EvaluationConfig
@@ -82,7 +83,7 @@ def input_digests(benchmarks: BenchmarkConfig) -> dict[str, str]:
     """
     if set(benchmarks.files) & set(BENCHMARKS) and importlib.util.find_spec("lm_eval") is None:
         raise ConfigError("benchmarks.files", "public benchmarks are asked by lm-evaluation-harness, which is not installed: "
-                                              "pip install 'sea-ray[eval]'")
+                                              "pip install -c requirements.lock -e '.[eval]' in the clone")
     root, digests = Path(benchmarks.root), {}
     for name in benchmarks.files:
         if _is_hub(benchmarks.files[name]):
@@ -99,13 +100,11 @@ def input_digests(benchmarks: BenchmarkConfig) -> dict[str, str]:
 
 
 def task_folder() -> Path:
-    """Return the folder of this project's task files: the checkout's, or the one inside the wheel."""
-    package = Path(__file__).resolve().parents[1]
-    folders = [parent / "conf" / "evaluation" / "tasks" for parent in (package.parent, package)]
-    for folder in folders:
-        if folder.is_dir():
-            return folder
-    raise ConfigError("benchmarks", f"the task files are missing: looked for {' and '.join(map(str, folders))}; install again")
+    """Return the folder of this project's task files, in that of all configuration."""
+    folder = config_folder() / "evaluation" / "tasks"
+    if not folder.is_dir():
+        raise ConfigError("benchmarks", f"the task files are missing: {folder} is no folder; copy it from sea_ray's own conf/")
+    return folder
 
 
 def task_digests(benchmarks: BenchmarkConfig) -> dict[str, str]:

@@ -87,13 +87,19 @@ def load_tasks(name: str, code: str, place: str, sources: Sequence[str] = ("",))
         code: language.
         place: folder, or "hub", or "hub@COMMIT".
         sources: languages that are translated.
+
+    Raises:
+        ConfigError: no task asks in the language.
     """
     import lm_eval.tasks
     from lm_eval.tasks._yaml_loader import load_yaml
 
-    group = load_yaml(task_folder() / f"{name}.yaml")
-    items = [item for item in group["task"]
-             if item["task_alias"] == code and item["dataset_kwargs"].get("source", "") in sources]
+    group = load_yaml(file := task_folder() / f"{name}.yaml")
+    lines = [item for item in group["task"] if item["task_alias"] == code]
+    if not lines:
+        raise ConfigError(f"benchmarks.files.{name}", f"there are rows in {code!r}, and {file} has no line that asks them: "
+                                                      "add one as docs/own_language.md shows, or leave the language out")
+    items = [item for item in lines if item["dataset_kwargs"].get("source", "") in sources]
     shipped = group["metadata"].get("shipped")
     own = {key: value for key, value in group.items() if key not in ("group", "task", "metadata" if shipped else "")}
     folders = [Path(lm_eval.tasks.__file__).parent / shipped] if shipped else []

@@ -32,7 +32,7 @@ from sea_ray.evaluation.benchmarks import (
 )
 from sea_ray.evaluation.benchmarks import held_out as texts_held_out
 from sea_ray.evaluation.config import TASKS, EvaluationConfig
-from sea_ray.languages import LANGUAGES
+from sea_ray.languages import TWELVE
 from sea_ray.launch.console import ConsoleTracker, print_json
 from sea_ray.plan import checkpoint_digests
 from sea_ray.tracking import Tracker
@@ -64,7 +64,7 @@ class EvaluateConfig:
     """Context length behind the endpoint; null reads it in config.json beside the tokenizer."""
     tasks: tuple[str, ...]
     """Benchmarks."""
-    languages: tuple[str, ...] = tuple(LANGUAGES)
+    languages: tuple[str, ...] = tuple(TWELVE)
     """Languages; what a benchmark lacks is left out."""
     root: str | None = None
     """Folder of the benchmarks' files; null takes them from the Hub."""

@@ -12,6 +12,7 @@ from sea_ray.artifacts import Store
 from sea_ray.config import ExperimentConfig
 from sea_ray.demo import World
 from sea_ray.errors import ConfigError
+from sea_ray.languages import ADDED
 from sea_ray.launch.compose import compose_experiment
 from sea_ray.launch.console import ConsoleTracker
 from sea_ray.sft import self_instruct, stories
@@ -39,7 +40,9 @@ def generate(overrides: Sequence[str], console: Console) -> int:
         _tell(swap(_questions(config), config.seed, folder / way), folder / way, console)
     elif way == "stories":
         teacher = _teacher(config)
-        questions = {code: list[Question]() for code in config.corpus.languages} | _questions(config)
+        if silent := [code for code in config.corpus.languages if code in ADDED]:
+            console.print(f"left out    {', '.join(silent)}: stories need refusals in a language")
+        questions = {code: list[Question]() for code in config.corpus.languages if code not in ADDED} | _questions(config)
         _tell_cost(stories.generate(teacher, questions, folder / way, ConsoleTracker(console)), folder / way, console)
     else:
         teacher = _teacher(config)

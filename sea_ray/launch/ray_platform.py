@@ -6,6 +6,7 @@ import contextlib
 import os
 import pickle
 import shutil
+import signal
 import tempfile
 import threading
 import time
@@ -20,7 +21,6 @@ from sea_ray.conf_folder import config_folder
 from sea_ray.config import BudgetConfig, ClusterConfig
 from sea_ray.errors import BudgetError, MachineError, SeaRayError
 from sea_ray.execution import Endpoint, Proposal, Search, Stage, Trial
-from sea_ray.languages import ADDED
 from sea_ray.launch.budget import Meter, machine_price
 from sea_ray.launch.capacity import check_capacity
 from sea_ray.launch.machine import cluster_address
@@ -51,25 +51,38 @@ def connect(config: ClusterConfig) -> Iterator[Path]:
     address = cluster_address(config)
     # An empty worker group starts in 8 s instead of 15: Train's controller polls this often, and takes the value from here.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
-    scratch = Path(tempfile.mkdtemp(prefix="sea_ray-"))
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address == "local":
-        os.environ |= {**CALLBACK, **os.environ}
-        if ADDED:  # processes that work in another folder must know the languages, too
-            os.environ.setdefault("SEA_RAY_CONF", str(config_folder()))
+        # Processes that work in another folder must know the same added languages and benchmarks' tasks.
+        os.environ |= {**CALLBACK, "SEA_RAY_CONF": str(config_folder()), **os.environ}
         # Sockets live below the temp dir and their paths may have 107 characters at most: keep it short.
         # An idle process is ended after a second by default, and the next task pays 5 s for its imports again.
         options |= {"num_cpus": config.num_cpus or os.cpu_count(), "include_dashboard": False,
-                    "_temp_dir": str(scratch / "ray"), "_system_config": {"idle_worker_killing_time_threshold_ms": 600_000}}
+                    "_system_config": {"idle_worker_killing_time_threshold_ms": 600_000}}
+    scratch = Path(tempfile.mkdtemp(prefix="sea_ray-"))
+    if address == "local":
+        options["_temp_dir"] = str(scratch / "ray")
     try:
-        ray.init(address=address, **options)
-    except (ConnectionError, RuntimeError) as error:
-        raise MachineError(f"no Ray cluster at cluster.address={address!r}: {error}") from error
-    try:
+        try:
+            with _own_signals():
+                ray.init(address=address, **options)
+        except (ConnectionError, RuntimeError) as error:
+            raise MachineError(f"no Ray cluster at cluster.address={address!r}: {error}") from error
         yield scratch
     finally:
         ray.shutdown()
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep what this program does at SIGTERM: `ray.init` puts an exit in its place that unwinds nothing."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread() and callable(before):
+            signal.signal(signal.SIGTERM, before)
 
 
 def gcs_address() -> str:
@@ -208,8 +221,6 @@ class RayPlatform:
         return artifact
 
     def _finish(self, name: str, artifact: Artifact) -> None:
-        with contextlib.suppress(ray.exceptions.RayError):
-            self._drain_once()
         child, stage = self._child(name), self._stages[name]
         child.log(None, **figures(artifact, self._usd_per_hour()))
         if rows := neuron_map(artifact):
@@ -218,8 +229,11 @@ class RayPlatform:
         self._end(name, failed=False)
 
     def _end(self, run: str, *, failed: bool) -> None:
-        self._finished.add(run)
-        self._child(run).finish(failed=failed)
+        with self._showing:
+            with contextlib.suppress(ray.exceptions.RayError):
+                self._drain_once()  # its last figures may still be under way
+            self._finished.add(run)
+            self._child(run).finish(failed=failed)
 
     def sweep(self, name: str, search: Search) -> list[Trial]:
         """Run what a search proposes as Ray Tune trials; a failed trial is reported, it never sinks the sweep."""
@@ -232,8 +246,10 @@ class RayPlatform:
         def begin(proposal: Proposal) -> None:
             self._stages[proposal.stage.name], self._points[proposal.stage.name] = proposal.stage, proposal.point
 
-        def end(trial: Trial) -> None:
+        def end(trial: Trial, own: bool) -> None:
             if trial.artifact is not None:
+                if not own and (trial.name, "") not in self._children:
+                    return  # another submitter computed it, and shows it
                 self._finish(trial.name, trial.artifact)
             else:
                 self._child(trial.name).note(f"{trial.outcome}: {trial.error}")
@@ -265,11 +281,9 @@ class RayPlatform:
         self.meter.stop()
         with contextlib.suppress(ray.exceptions.RayError):
             ray.get(self._queue.close.remote("the run is stopping"))
+        self._draining.set()
+        for run in {run for run, _ in self._children} - self._finished:
+            self._end(run, failed=True)  # first of all: whoever ends this process may not wait for the groups
         for group in self._groups:
             group.join()
-        with contextlib.suppress(ray.exceptions.RayError):
-            self._drain_once()
-        self._draining.set()
         self._drainer.join(timeout=5)
-        for run in {run for run, _ in self._children} - self._finished:
-            self._end(run, failed=True)

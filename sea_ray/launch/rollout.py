@@ -60,10 +60,13 @@ def replace_offer(service: Running, offer: Offer) -> None:
     """
     if offer == service.rota.serving:
         raise SeaRayError("nothing was changed: this is what answers already")
-    reasons = [reason for reason in _ask("bring", plain(offer), limit_s=LOAD_LIMIT_S) if reason]
-    if reasons:
-        _follow(service.rota)  # a replica that could is told to let it go
-        raise MachineError(f"nothing was changed: {reasons[0]}")
+    try:
+        reasons = [reason for reason in _ask("bring", plain(offer), limit_s=LOAD_LIMIT_S) if reason]
+        if reasons:
+            raise MachineError(f"nothing was changed: {reasons[0]}")
+    except BaseException:
+        _ask("let_go")
+        raise
     try:
         _follow(Rota(serving=offer, standby=service.rota.serving))
     except MachineError:

@@ -36,6 +36,8 @@ class _Group:
 
     num_workers: int = 0
     running: str = ""
+    asked: int = 0
+    """How often it has asked for work: an answer to an earlier call than the last would reach nobody."""
 
 
 class RunQueue:
@@ -104,9 +106,14 @@ class RunQueue:
             await self.finished(name, pickle.dumps(MachineError(
                 f"{stage.name}: a process of the worker group died while it ran, {self._losses[name]} times; look at its memory, "
                 "then run again: what is finished is reused, what was under way goes on from its newest saved state")))
+        group.asked += 1
+        call = group.asked
         try:
             name = await asyncio.wait_for(self._waiting.get(), IDLE_S)
         except TimeoutError:
+            return "idle"
+        if name and group.asked != call:  # the group was started anew meanwhile
+            await self._waiting.put(name)
             return "idle"
         if not name:
             await self._waiting.put("")  # for the other groups
@@ -177,8 +184,9 @@ class RunQueue:
             await self.close(reason)
 
     async def close(self, reason: str) -> None:
-        """Send the ranks home and end whatever still waits with `reason`."""
+        """Send the ranks home and end whatever still waits with `reason`; what trains is saved."""
         self._closed = reason
+        self._halted = self._halted or pickle.dumps(RuntimeError(reason))
         await self._waiting.put("")
         for future in self._outcomes.values():
             if not future.done():

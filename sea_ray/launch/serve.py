@@ -99,6 +99,10 @@ class Replica:
             return str(error)
         return None
 
+    async def let_go(self) -> None:
+        """Forget what was brought and neither answers nor stands by."""
+        self._forget()
+
     async def state(self) -> dict[str, Any]:
         """Return what answers and what stands by, and the settings."""
         return {"rota": plain(self._rota), "serving": plain(self._config), "pid": os.getpid()}
@@ -226,8 +230,11 @@ def deployed(offer: Offer, config: ServingConfig, api_key: str | None = None) ->
         Where it answers and a key that it accepts, once what it answers was found right.
 
     Raises:
+        MachineError: this Ray serves something already.
         SeaRayError: it can't be loaded, or answers wrongly.
     """
+    if there := serve.status().applications:  # a Ray has one Serve: what follows would take the other's place
+        raise MachineError(f"this cluster serves {', '.join(there)} already: end that service, or take another cluster")
     key = api_key or f"sea-{secrets.token_urlsafe(24)}"
     port = config.port or free_port(config.host)
     check_port(config.host, port)

@@ -34,7 +34,7 @@ class PrunedError(Exception):
 
 
 def run_sweep(name: str, search: Search, store: Store, queue_name: str, start: Callable[[], Path],
-              begin: Callable[[Proposal], None], end: Callable[[Trial], None], *, max_concurrent: int) -> list[Trial]:
+              begin: Callable[[Proposal], None], end: Callable[[Trial, bool], None], *, max_concurrent: int) -> list[Trial]:
     """Run what a search proposes with Ray Tune; what is finished, or was pruned by this same sweep, is not run again.
 
     Args:
@@ -44,7 +44,7 @@ def run_sweep(name: str, search: Search, store: Store, queue_name: str, start: C
         queue_name: the worker group's queue.
         start: brings up Ray and the queue, and returns a folder for Tune's own files; called only if something is to be run.
         begin: hears of each trial that is to be run, before it is.
-        end: hears how each of these ended, when it does.
+        end: hears how each of these ended, when it does, and whether this submitter computed it.
         max_concurrent: trials that wait in the group's queue at one time.
 
     Returns:
@@ -54,15 +54,19 @@ def run_sweep(name: str, search: Search, store: Store, queue_name: str, start: C
     search.remember(store.board)
     if (missing := sweep.next_missing()) is not None:
         _tune(name, sweep, missing, queue_name, start(), begin, max_concurrent)
+    if sweep.failure is not None:
+        raise sweep.failure
     return sweep.trials
 
 
 class _Sweep:
     """The trials of a sweep: what is known of each is told to the search before the next one is asked for."""
 
-    def __init__(self, search: Search, store: Store, end: Callable[[Trial], None]) -> None:
+    def __init__(self, search: Search, store: Store, end: Callable[[Trial, bool], None]) -> None:
         self.search, self.store, self.book, self._end = search, store, TrialBook(store), end
         self._trials: list[tuple[Proposal, Trial]] = []
+        self.failure: Exception | None = None
+        """What went wrong in recording an end: Tune would swallow it and run the trial again."""
 
     @property
     def trials(self) -> list[Trial]:
@@ -82,14 +86,20 @@ class _Sweep:
                 return proposal
         return None
 
-    def ended(self, proposal: Proposal, outcome: Outcome, error: str | None) -> None:
-        """Record how a trial ended that was run."""
+    def ended(self, proposal: Proposal, outcome: Outcome, error: str | None, *, own: bool = True) -> None:
+        """Record how a trial ended that was run, by this submitter or by another."""
+        try:
+            self._record(proposal, outcome, error, own)
+        except Exception as failure:
+            self.failure = self.failure or failure
+
+    def _record(self, proposal: Proposal, outcome: Outcome, error: str | None, own: bool) -> None:
         key = proposal.stage.key
         artifact = self.store.find(key)
         trial = proposal.ended(artifact, None if artifact else error or "the trial did not report",
                                outcome="finished" if artifact else outcome)
         self.book.close(key, trial, self.search.identity)
-        self._end(trial)
+        self._end(trial, own)
         self._tell(proposal, trial)
 
     def _tell(self, proposal: Proposal, trial: Trial) -> None:
@@ -114,7 +124,7 @@ def _tune(name: str, sweep: _Sweep, first: Proposal, queue_name: str, folder: Pa
 
         def suggest(self, trial_id: str) -> Any:
             proposal = first if not proposals else sweep.next_missing()
-            if proposal is None:
+            if proposal is None or sweep.failure is not None:
                 return Searcher.FINISHED
             proposals[trial_id] = proposal
             begin(proposal)
@@ -128,7 +138,7 @@ def _tune(name: str, sweep: _Sweep, first: Proposal, queue_name: str, folder: Pa
                 ray.get(queue.end.remote(proposal.stage.key.fingerprint, pickle.dumps(PrunedError(reason))))
                 sweep.ended(proposal, "pruned", reason)
             else:
-                sweep.ended(proposal, result.get("outcome", "failed"), result.get("error"))
+                sweep.ended(proposal, result.get("outcome", "failed"), result.get("error"), own=result.get("own", True))
 
         def __reduce__(self) -> tuple[type, tuple[()]]:
             """Leave nothing in the snapshot that Tune makes of itself: the store and its board know everything."""
@@ -144,15 +154,15 @@ def _tune(name: str, sweep: _Sweep, first: Proposal, queue_name: str, folder: Pa
         """Wait for one stage; Tune ends this thread with SystemExit where the scheduler ends the trial."""
         stage = ray.get(find_queue(queue_name).stage.remote(space["stage"]))
         outcome: Outcome = "finished"
-        error = None
+        error, own = None, True
         try:
-            follow(stage, Store(store.url), queue_name, rungs.figure if rungs else None,
+            own = follow(stage, Store(store.url), queue_name, rungs.figure if rungs else None,
                    lambda looks, value: tune.report({"looks": looks, "rung": value}))
         except BudgetError as reason:
             outcome, error = "stopped", str(reason)
         except Exception as reason:  # reported: one failed trial never sinks the sweep
             outcome, error = "failed", str(reason)
-        tune.report({"outcome": outcome, "error": error})
+        tune.report({"outcome": outcome, "error": error, "own": own})
 
     scheduler = None
     if rungs is not None:
@@ -167,7 +177,7 @@ def _tune(name: str, sweep: _Sweep, first: Proposal, queue_name: str, folder: Pa
     ).fit()
 
 
-def follow(stage: Stage, store: Store, queue_name: str, figure: str | None, report: Callable[[int, float], None]) -> None:
+def follow(stage: Stage, store: Store, queue_name: str, figure: str | None, report: Callable[[int, float], None]) -> bool:
     """Run a stage in a worker group, unless another submitter does, and report its looks at held-out text as they come.
 
     Args:
@@ -178,16 +188,20 @@ def follow(stage: Stage, store: Store, queue_name: str, figure: str | None, repo
         report: gets the number of looks so far and the figure then, for an unfinished run's earlier looks too; may end this
             process' part by any exception.
 
+    Returns:
+        Whether it was run here; else another has.
+
     Raises:
         SeaRayError: what the stage raised.
     """
-    book = TrialBook(store)
+    book, own = TrialBook(store), False
     looks = book.looks(stage.key) if figure else []
     for number in range(1, len(looks) + 1):
         report(number, rung_value(looks[:number], figure or ""))
 
     def compute() -> Artifact:
-        queue = find_queue(queue_name)
+        nonlocal own
+        own, queue = True, find_queue(queue_name)
         outcome, seen = queue.submit.remote(stage), 0
         while figure and (news := ray.get(queue.follow.remote(stage.key.fingerprint, seen))) is not None:
             for look in news:
@@ -198,6 +212,7 @@ def follow(stage: Stage, store: Store, queue_name: str, figure: str | None, repo
         return finished(stage, store, ray.get(outcome))
 
     once(store, stage.key, compute)
+    return own
 
 
 def run_in_group(stage: Stage, store: Store, queue_name: str) -> Artifact:

@@ -10,6 +10,7 @@ from sea_ray.artifacts import Store, read_json
 from sea_ray.config import TrackingConfig
 from sea_ray.decoding import decode
 from sea_ray.errors import ConfigError, MachineError
+from sea_ray.launch.run import ASKED
 from sea_ray.launch.wandb_access import check_access
 from sea_ray.launch.wandb_upload import link, recorded, send, unsent
 from sea_ray.launch.watched import app_url
@@ -53,7 +54,7 @@ def sync(arguments: Sequence[str], console: Console) -> int:
 
 
 def _entity(store: Store, name: str) -> str | None:
-    """Return the entity that the run was told, as far as its record is there."""
-    file = store.root / name / "run.json"
+    """Return the entity that the run was told, as far as what it was asked is there."""
+    file = store.root / name / ASKED
     store.fetch(file)
     return decode(TrackingConfig, read_json(file)["config"]["tracking"]).entity if file.exists() else None

@@ -122,7 +122,10 @@ class WandbRun:
         settings, about = self._settings, self._about
         config = copy.deepcopy(dict(settings.config))
         for path, value in about.settings.items() if about else ():
-            set_path(config, path, plain(value))
+            if "." in path:
+                set_path(config, path, plain(value))
+            else:
+                config[path] = plain(value)  # a study's arm is no path of the configuration
         job_type = self.name.partition("/")[0]
         settings.folder.mkdir(parents=True, exist_ok=True)
         return wandb.init(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
@@ -36,6 +37,8 @@ async def gathered(futures: Sequence[Future[Answer]], http: HttpRequest, limit_s
             return together.result()
         raise ApiError(499, "the client has left") if left.done() else too_long(limit_s)
     finally:
+        for future in futures:  # of a request that failed in part the rest, too
+            future.cancel()
         together.cancel()
         left.cancel()
 
@@ -82,8 +85,10 @@ async def events(engine: Engine, request: Request, chunk: Callable[[str, str | N
             yield _event({**usage_head, "choices": [], "usage": usage([request], [answer])})
         yield "data: [DONE]\n\n"
     except (SeaRayError, TimeoutError) as error:  # the status line is long gone: the stream itself has to say it
-        message = too_long(limit_s).message if isinstance(error, TimeoutError) else str(error)
-        yield _event({"error": {"message": message, "type": "server_error", "param": None, "code": None}})
+        yield _failed(too_long(limit_s).message if isinstance(error, TimeoutError) else str(error))
+    except Exception:
+        logging.getLogger(__name__).exception("a stream broke off")
+        yield _failed("the server failed on this request; its log says how")
     finally:
         for future in futures:
             future.cancel()
@@ -93,6 +98,10 @@ def too_long(limit_s: float) -> ApiError:
     """Return what is said when a request's time is over."""
     return ApiError(504, f"the answer took longer than {limit_s:g} s, this server's limit: ask for fewer tokens",
                     kind="server_error")
+
+
+def _failed(message: str) -> str:
+    return _event({"error": {"message": message, "type": "server_error", "param": None, "code": None}})
 
 
 def _event(body: Mapping[str, Any]) -> str:

@@ -223,7 +223,7 @@ class TextEngine:
         A prompt that begins as another of the pass waits for the next one, and goes on from there.
         """
         with self._changed:
-            waiting = [job for job in self._waiting if not job.future.cancelled()]
+            waiting = [job for job in self._waiting if not job.future.done()]  # cancelled, or failed in an earlier part
             group: list[Job] = []
             under_way: set[bytes] = set()
             first = widest = stays = 0

@@ -50,6 +50,7 @@ class PagedEngine:
                                "serving.engine=transformers") from error
         self.tokenizer, self.token_bytes = tokenizer, TokenBytes(tokenizer)
         self.num_requests = self.num_active = 0
+        self._closed = False
         self.prefill_tokens = 2048
         self._folder, self._dtype = folder, dtype
         self._end_ids = end_ids
@@ -88,7 +89,10 @@ class PagedEngine:
 
         Raises:
             ConfigError: a prompt is empty, too long with its answer, has ids beyond the vocabulary, or asks for a pack.
+            MachineError: the engine is closed.
         """
+        if self._closed:
+            raise MachineError("the engine is closed")
         for request in requests:
             check_request(request, self.max_context, self.vocab_size)
             if request.pack is not None:
@@ -156,9 +160,18 @@ class PagedEngine:
             detokenize=False, output_kind=RequestOutputKind.DELTA)
 
     def close(self) -> None:
-        """Stop vLLM; what is unfinished fails."""
-        self._loop.call_soon_threadsafe(self._engine.shutdown)
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        """Stop vLLM; what is unfinished is cancelled."""
+        self._closed = True
+
+        async def stop() -> None:
+            unfinished = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in unfinished:
+                task.cancel()
+            await asyncio.gather(*unfinished, return_exceptions=True)
+            self._engine.shutdown()
+            self._loop.call_soon(self._loop.stop)
+
+        asyncio.run_coroutine_threadsafe(stop(), self._loop)
         self._thread.join(timeout=30)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sea_ray.errors import ConfigError
+from sea_ray.languages import ADDED
 from sea_ray.languages import language as known_language
 from sea_ray.near_duplicates import folded
 from sea_ray.sft.teacher import Answer, Generated, TeacherConfig, ask, json_object
@@ -50,12 +51,15 @@ def generate(config: TeacherConfig, questions: Mapping[str, Sequence[Question]],
         name), repeated, unpaired (more than those of the story's or the passage's counterpart).
 
     Raises:
-        ConfigError: fewer than two requests, and see `ask`.
+        ConfigError: fewer than two requests, or a language without refusals; and see `ask`.
         DataError: too few names to make new ones from, or a damaged log.
         MachineError: see `ask`.
     """
     if config.requests_per_language < 2:
         raise ConfigError("requests_per_language", f"{config.requests_per_language} is below 2: a story and a passage are needed")
+    if silent := [code for code in questions if code in ADDED]:
+        raise ConfigError("corpus.languages", f"stories need refusals in a language, and there are none in {', '.join(silent)}: "
+                                              "name the others, or write instructions (sft.generate=instructions)")
     subjects = {code: _subjects(config, code, asked) for code, asked in questions.items()}
     answers = ask(config, {code: [request(code, one) for one in some] for code, some in subjects.items()}, folder, tracker)
     outcomes = {code: _select(config, code, subjects[code], questions[code], answers[code], folder) for code in subjects}

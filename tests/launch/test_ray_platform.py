@@ -278,6 +278,8 @@ def test_a_failing_trial_is_reported_and_does_not_sink_the_sweep(platform, store
     assert (ending.outcome, ending.reason, ending.looks) == ("failed", done[2].error, 0)
     assert "th.txt:3: the text is empty" in done[2].error
     assert (trials[2][1].name, None, {"failed": True}) in tracker.events
+    first_ended = tracker.events.index((trials[0][1].name, None, {"failed": False}))
+    assert first_ended < [event[0] for event in tracker.events].index(trials[3][1].name), "a trial ends with the sweep"
 
     start = time.perf_counter()
     again = within(60, platform.sweep, "numbers", fake_stages.Listed([trials[0], trials[1], trials[3]]))

@@ -97,7 +97,9 @@ def test_offline_needs_no_key_and_sync_sends_every_point_with_settings_lineage_a
     assert service.points(run, "th/loss") == POINTS == driver.mirror()
     told = service.runs[run]
     assert (told["groupName"], told["jobType"], told["displayName"], told["entity"]) == ("demo/neurons", "neurons", TRIAL, "team")
-    assert json.loads(told["config"])["neurons"]["value"]["selection"]["top_frac"] == 0.05
+    config = json.loads(told["config"])
+    assert config["neurons"]["value"]["selection"]["top_frac"] == 0.05
+    assert config["arm"]["value"] == "lsn"
     assert service.summary(run)["gain_sea"] == 0.1
     assert service.ended[run] == 0
     (used,), (made,) = service.used, service.made

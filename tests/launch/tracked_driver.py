@@ -19,7 +19,7 @@ from sea_ray.launch.watched import watched
 from sea_ray.tracking import About
 
 TRIAL = "neurons/top_frac=0.05"
-ABOUT = About(key="0123456789abcdef", settings={"neurons.selection.top_frac": 0.05})
+ABOUT = About(key="0123456789abcdef", settings={"neurons.selection.top_frac": 0.05, "arm": "lsn"})
 
 ENDING = []
 """When the end began."""
