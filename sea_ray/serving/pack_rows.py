@@ -65,10 +65,6 @@ class PackRows:
             self._hooked.add(module)
         self._changes[name] = {module: _Change(**own) for module, own in found.items()}
 
-    def unload(self, name: str) -> None:
-        """Let a pack go."""
-        del self._changes[name]
-
     def __contains__(self, name: str) -> bool:
         """Return whether a pack is loaded."""
         return name in self._changes

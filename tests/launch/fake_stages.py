@@ -104,6 +104,7 @@ def refuse(context):
 def refuse_one(context):
     """Add, but refuse one number: one trial of a sweep that fails."""
     if context.config["number"] == context.config["bad"]:
+        context.tracker.log(7, loss=3.5)
         refuse(context)
     return add(context)
 

@@ -277,7 +277,9 @@ def test_a_failing_trial_is_reported_and_does_not_sink_the_sweep(platform, store
     ending = TrialBook(store).ending(trials[2][1].key)
     assert (ending.outcome, ending.reason, ending.looks) == ("failed", done[2].error, 0)
     assert "th.txt:3: the text is empty" in done[2].error
-    assert (trials[2][1].name, None, {"failed": True}) in tracker.events
+    failed = [event[1:] for event in tracker.events if event[0] == trials[2][1].name]
+    assert (7, {"loss": 3.5}) in failed, "the last figures before the end"
+    assert failed[-1] == (None, {"failed": True})
     first_ended = tracker.events.index((trials[0][1].name, None, {"failed": False}))
     assert first_ended < [event[0] for event in tracker.events].index(trials[3][1].name), "a trial ends with the sweep"
 
@@ -285,6 +287,21 @@ def test_a_failing_trial_is_reported_and_does_not_sink_the_sweep(platform, store
     again = within(60, platform.sweep, "numbers", fake_stages.Listed([trials[0], trials[1], trials[3]]))
     assert all(trial.reused for trial in again)
     assert time.perf_counter() - start < 2
+
+
+class Broken(fake_stages.Listed):
+    """A search that cannot record how a trial ended."""
+
+    def tell(self, proposal, trial):
+        super().tell(proposal, trial)
+        raise OSError("no space left")
+
+
+def test_an_end_that_cannot_be_recorded_ends_the_sweep_and_runs_nothing_again(platform, store):
+    search = Broken([({"number": number}, fake_stages.stage("add", store, number=number)) for number in range(201, 207)])
+    with pytest.raises(OSError, match="no space left"):
+        within(60, platform.sweep, "numbers", search)
+    assert len(search.told) == len(set(search.told)) < 6
 
 
 RATES = (3e-3, 1e-7, 1e-6)

@@ -147,6 +147,32 @@ def test_after_a_halt_nothing_begins_and_whoever_waits_is_told(queue):
     assert asyncio.run(play()) == (b"budget", b"budget")
 
 
+def test_a_group_that_was_started_anew_while_it_waited_gets_what_its_former_call_would_have_got(queue):
+    async def play():
+        former = asyncio.ensure_future(queue.next(0, 2))
+        await asyncio.sleep(0)
+        present = asyncio.ensure_future(queue.next(0, 2))
+        await asyncio.sleep(0)
+        outcome = asyncio.ensure_future(queue.submit(STAGE))
+        given = await asyncio.wait_for(former, 1), await asyncio.wait_for(present, 1)
+        await queue.finished(NAME, None)
+        return given, await asyncio.wait_for(outcome, 1)
+
+    assert asyncio.run(play()) == (("idle", STAGE), None)
+
+
+def test_what_trains_when_the_queue_closes_is_told_to_save_and_end(queue):
+    async def play():
+        submitted = asyncio.ensure_future(queue.submit(STAGE))
+        await asyncio.sleep(0)
+        assert await queue.next(0, 2) == STAGE
+        await queue.close("the run is stopping")
+        return await asyncio.wait_for(submitted, 1), await queue.ending(NAME)
+
+    for error in asyncio.run(play()):
+        assert str(pickle.loads(error)) == "the run is stopping"
+
+
 def test_looks_at_held_out_text_reach_whoever_follows_the_stage(queue):
     async def play():
         outcome = asyncio.ensure_future(queue.submit(STAGE))

@@ -231,12 +231,19 @@ def test_a_killed_replica_costs_its_requests_503_and_the_service_comes_back(serv
     assert service.replica().pid != killed.pid
 
 
+def test_a_second_service_on_the_same_cluster_is_refused_and_the_first_goes_on(service, checkpoints):
+    code, _, errors = service("serve", f"checkpoint={checkpoints[1]}")
+    assert code == 4, errors
+    assert "this cluster serves sea_ray already" in errors
+    assert service.loglikelihood() == pytest.approx(tiny_checkpoint.loglikelihood(checkpoints[0]), abs=1e-3)
+
+
 def test_what_a_replica_is_writing_when_the_service_ends_is_written_to_its_end(service):
     answers = []
     asking = threading.Thread(target=lambda: answers.append(service.ask(max_tokens=1000, echo=False)))
     asking.start()
     time.sleep(0.3)
-    service.process.send_signal(signal.SIGINT)
+    service.process.send_signal(signal.SIGTERM)
     statuses = []
     while asking.is_alive():
         with contextlib.suppress(httpx.TransportError):
