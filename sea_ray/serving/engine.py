@@ -68,7 +68,7 @@ class TextEngine:
         self._prefixes = Prefixes(prefix_bytes)
         pack_weights(model)
         self._packs = PackRows(model)
-        self._answers = KeyValues(model)
+        self._answers = self._no_answers()
         self._active: list[Job] = []
         self._waiting: deque[Job] = deque()
         self._tasks: deque[Callable[[], None]] = deque()
@@ -210,8 +210,11 @@ class TextEngine:
             if not job.future.done() and job.future.set_running_or_notify_cancel():
                 job.future.set_exception(error)
         self._active = []
-        self._answers.keep([])
+        self._answers = self._no_answers()
         self._prefixes.clear()  # the machine's memory may be what has failed
+
+    def _no_answers(self) -> KeyValues:
+        return KeyValues(self.model, whole_steps=self.device.type == "cuda")
 
     def _drop_cancelled(self) -> None:
         if any(job.future.cancelled() for job in self._active):
@@ -319,8 +322,9 @@ class TextEngine:
 
     def _step(self) -> None:
         """Extend every answer by a token."""
-        self._packs.lay([job.request.pack for job in self._active])
-        hidden_BSD = self._answers.advance([job.ids[-1:] for job in self._active])
+        packs = [job.request.pack for job in self._active]
+        self._packs.lay(packs)
+        hidden_BSD = self._answers.advance([job.ids[-1:] for job in self._active], whole=not any(packs))
         done = self._take(self._active, self.model.get_output_embeddings()(hidden_BSD[:, 0]).float())
         if any(done):
             self._keep([not each for each in done])
