@@ -157,7 +157,7 @@ def _tune(name: str, sweep: _Sweep, first: Proposal, queue_name: str, folder: Pa
         error, own = None, True
         try:
             own = follow(stage, Store(store.url), queue_name, rungs.figure if rungs else None,
-                   lambda looks, value: tune.report({"looks": looks, "rung": value}))
+                         lambda looks, value: tune.report({"looks": looks, "rung": value}))
         except BudgetError as reason:
             outcome, error = "stopped", str(reason)
         except Exception as reason:  # reported: one failed trial never sinks the sweep
