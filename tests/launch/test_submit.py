@@ -66,6 +66,7 @@ def test_a_webhook_goes_by_the_environment_and_arrives_whole(monkeypatch):
 
 
 @pytest.mark.ray
-def test_an_address_that_does_not_answer_is_named():
+def test_an_address_that_does_not_answer_is_named(monkeypatch):
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # else a token in this user's home would stay with this process
     with pytest.raises(MachineError, match=r"no cluster answers at http://127\.0\.0\.1:9"):
         submit.status([], None, address="http://127.0.0.1:9")
