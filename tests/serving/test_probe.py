@@ -75,7 +75,7 @@ def spoil_prefixes(engine, monkeypatch):
 def spoil_steps(engine, monkeypatch):
     """Let every answer's step see what another answer has said."""
     advance = engine._answers.advance
-    monkeypatch.setattr(engine._answers, "advance", lambda ids: advance(ids).roll(1, 0))
+    monkeypatch.setattr(engine._answers, "advance", lambda ids, **how: advance(ids, **how).roll(1, 0))
 
 
 @pytest.mark.parametrize(("spoil", "what"), [
