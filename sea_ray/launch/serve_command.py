@@ -86,6 +86,8 @@ def serve(overrides: Sequence[str], console: Console, *, build: str = "") -> int
     recorded = load_run(Store(url), name)["config"] if name else {}
     config, cluster = service_settings(recorded, changes)
     offer = offer_named(name, url, reference, packs, config, ignore_gate=ignore_gate)
+    if cluster_address(cluster) != "local":
+        use_token()
 
     from sea_ray.launch import serve as service
 
