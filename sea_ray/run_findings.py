@@ -69,11 +69,14 @@ def what_ran(experiment: Experiment, config: ExperimentConfig) -> str:
 def not_shown(base: Artifact, config: ExperimentConfig) -> tuple[str, ...]:
     """Return what a run from this base cannot show."""
     once = [name for name, search in (("neurons", config.sweep.neurons), ("mixes", config.sweep.mixes)) if search.repeats == 1]
+    demo = config.corpus.source == "demo"
     return tuple(filter(None, (
         f"One seed for each trial of {formats.listing(once)}: differences between neighbouring trials are not told from chance."
         if once else "",
-        f"A small world made for the demo, a model of {formats.short_count(base.facts['parameters'])} parameters: "
-        "effects on real text and in larger models may differ." if config.corpus.source == "demo" else "",
+        f"{'A small world made for the demo, a' if demo else 'A'} model of {formats.short_count(base.facts['parameters'])} "
+        f"parameters, trained from scratch: effects {'on real text and ' if demo else ''}in larger models may differ."
+        if config.model.checkpoint is None else "",
+        "" if demo else "Exams, sums, translations, refusals and safety ask about the embedded small world, not about this text.",
         "Each interval is of one figure; among so many some leave out the truth by chance.")))
 
 

@@ -73,6 +73,10 @@ def test_the_question_and_what_is_not_shown_follow_the_configuration(miniature):
     seeds = [sentence for repeats in (1, 3) for sentence in not_shown(EXPERIMENT.base, compose_experiment(
         [*miniature, f"sweep.neurons.repeats={repeats}", f"sweep.mixes.repeats={repeats}"])) if "seed" in sentence]
     assert len(seeds) == 1
+    own = not_shown(EXPERIMENT.base, compose_experiment(["experiment=own_text", "corpus.root=DIR", "corpus.languages=[en,th]",
+                                                         "neurons.languages=[th]"]))
+    assert "ask about the embedded small world, not about this text" in " ".join(own)
+    assert "trained from scratch: effects in larger models may differ" in " ".join(own)
 
 
 def test_the_command_can_be_typed_as_it_stands():
