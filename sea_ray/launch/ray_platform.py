@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
-import shutil
 import signal
 import tempfile
 import threading
@@ -52,26 +51,23 @@ def connect(config: ClusterConfig) -> Iterator[Path]:
     # An empty worker group starts in 8 s instead of 15: Train's controller polls this often, and takes the value from here.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    if address == "local":
-        # Processes that work in another folder must know the same added languages and benchmarks' tasks.
-        os.environ |= {**CALLBACK, "SEA_RAY_CONF": str(config_folder()), **os.environ}
-        # Sockets live below the temp dir and their paths may have 107 characters at most: keep it short.
-        # An idle process is ended after a second by default, and the next task pays 5 s for its imports again.
-        options |= {"num_cpus": config.num_cpus or os.cpu_count(), "include_dashboard": False,
-                    "_system_config": {"idle_worker_killing_time_threshold_ms": 600_000}}
-    scratch = Path(tempfile.mkdtemp(prefix="sea_ray-"))
-    if address == "local":
-        options["_temp_dir"] = str(scratch / "ray")
-    try:
+    with tempfile.TemporaryDirectory(prefix="sea_ray-", ignore_cleanup_errors=True) as scratch:
+        if address == "local":
+            # Processes that work in another folder must know the same added languages and benchmarks' tasks.
+            os.environ |= {**CALLBACK, "SEA_RAY_CONF": str(config_folder()), **os.environ}
+            # Sockets live below the temp dir and their paths may have 107 characters at most: keep it short.
+            # An idle process is ended after a second by default, and the next task pays 5 s for its imports again.
+            options |= {"num_cpus": config.num_cpus or os.cpu_count(), "include_dashboard": False,
+                        "_temp_dir": f"{scratch}/ray", "_system_config": {"idle_worker_killing_time_threshold_ms": 600_000}}
         try:
             with _own_signals():
                 ray.init(address=address, **options)
         except (ConnectionError, RuntimeError) as error:
             raise MachineError(f"no Ray cluster at cluster.address={address!r}: {error}") from error
-        yield scratch
-    finally:
-        ray.shutdown()
-        shutil.rmtree(scratch, ignore_errors=True)
+        try:
+            yield Path(scratch)
+        finally:
+            ray.shutdown()
 
 
 @contextlib.contextmanager
