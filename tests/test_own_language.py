@@ -9,12 +9,15 @@ import subprocess
 import sys
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from sea_ray.corpus.identification import is_language, is_written_in
 from sea_ray.demo import World
 from sea_ray.errors import ConfigError
+from sea_ray.evaluation.benchmarks import BenchmarkConfig
+from sea_ray.evaluation.config import EvaluationConfig
 from sea_ray.languages import ADDED, LANGUAGES, TWELVE, Language, language, read_languages
 from sea_ray.launch.compose import compose_experiment
 from sea_ray.sft.reading import translation
@@ -221,6 +224,11 @@ def test_a_line_among_a_benchmarks_tasks_asks_it_in_the_language(cebuano, tmp_pa
     write(tmp_path / "sib200.yaml", [tasks, f"  {line}"])
     write(tmp_path / "ceb_Latn.tsv", ["index_id\tcategory\ttext", "1\tscience\tAng bata mipalit og isda."])
     assert harness.load_tasks("sib200", "ceb", str(tmp_path)) == []
+    benchmarks = BenchmarkConfig(root=str(tmp_path), files={"sib200": "."})
+    engine = SimpleNamespace(tokenizer=SimpleNamespace(chat_template=None), max_tokens=512)
+    asked = EvaluationConfig(languages=("ceb",), tasks=("text",), prompting="plain")
+    with pytest.raises(ConfigError, match=r"there are rows in 'ceb', and .*sib200\.yaml has no line that asks them"):
+        harness.evaluate_benchmarks(engine, benchmarks, asked)
     monkeypatch.setattr(harness, "task_folder", lambda: tmp_path)
     (task,) = harness.load_tasks("sib200", "ceb", str(tmp_path))
     assert [row["text"] for row in task.eval_docs] == ["Ang bata mipalit og isda."]

@@ -18,6 +18,7 @@ from sea_ray.evaluation.figures import Detail, EvalReport, Figure
 from sea_ray.evaluation.harness_figures import details_of, figures_of, mean_of_sources
 from sea_ray.evaluation.harness_models import Engine, quiet
 from sea_ray.evaluation.suite import with_prompts
+from sea_ray.languages import ADDED
 from sea_ray.tracking import NullTracker, Tracker
 
 SEED = 1234
@@ -48,7 +49,8 @@ def evaluate_benchmarks(engine: Engine, benchmarks: BenchmarkConfig, config: Eva
 
     Raises:
         DataError: a wrong row, with file and line.
-        ConfigError: answers leave no room for prompts; a chat route is to score, or to continue plain text.
+        ConfigError: answers leave no room for prompts; a chat route is to score, or to continue plain text; no task asks an
+            added language's rows.
         DataError: the tokenizer has no chat template but is to chat.
         MachineError: the endpoint fails.
     """
@@ -87,19 +89,13 @@ def load_tasks(name: str, code: str, place: str, sources: Sequence[str] = ("",))
         code: language.
         place: folder, or "hub", or "hub@COMMIT".
         sources: languages that are translated.
-
-    Raises:
-        ConfigError: no task asks in the language.
     """
     import lm_eval.tasks
     from lm_eval.tasks._yaml_loader import load_yaml
 
-    group = load_yaml(file := task_folder() / f"{name}.yaml")
-    lines = [item for item in group["task"] if item["task_alias"] == code]
-    if not lines:
-        raise ConfigError(f"benchmarks.files.{name}", f"there are rows in {code!r}, and {file} has no line that asks them: "
-                                                      "add one as docs/own_language.md shows, or leave the language out")
-    items = [item for item in lines if item["dataset_kwargs"].get("source", "") in sources]
+    group = load_yaml(task_folder() / f"{name}.yaml")
+    items = [item for item in group["task"]
+             if item["task_alias"] == code and item["dataset_kwargs"].get("source", "") in sources]
     shipped = group["metadata"].get("shipped")
     own = {key: value for key, value in group.items() if key not in ("group", "task", "metadata" if shipped else "")}
     folders = [Path(lm_eval.tasks.__file__).parent / shipped] if shipped else []
@@ -167,6 +163,18 @@ def _check(engine: Engine, benchmarks: BenchmarkConfig, config: EvaluationConfig
     if config.max_new_tokens > engine.max_tokens // 2:
         raise ConfigError("evaluation.max_new_tokens", f"{config.max_new_tokens} tokens for an answer leave less than half of "
                                                        f"the model's context of {engine.max_tokens} to the question; lower it")
+    for name in benchmarks.asked(config.tasks):
+        for code in config.languages:
+            if code in ADDED and _has_files(name, code, benchmarks) and not load_tasks(
+                    name, code, benchmarks.place(name), _sources(benchmarks, name, code, config)):
+                raise ConfigError(f"benchmarks.files.{name}", f"there are rows in {code!r}, and {task_folder() / name}.yaml has "
+                                                              "no line that asks them: docs/own_language.md shows one")
+
+
+def _has_files(name: str, code: str, benchmarks: BenchmarkConfig) -> bool:
+    """Return whether a benchmark has files of a language there, not files of all languages in one."""
+    return (any("{" in pattern for pattern in BENCHMARKS[name].files["test"])
+            and has_language(name, code, benchmarks.place(name)))
 
 
 def _prompt_hash(samples: Sequence[Mapping[str, Any]]) -> str:

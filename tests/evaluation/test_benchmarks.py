@@ -81,7 +81,7 @@ def test_a_missing_harness_is_said_before_anything_runs(tmp_path, monkeypatch):
     public.sib200(tmp_path, "th")
     config = BenchmarkConfig(root=str(tmp_path), files={"sib200": "."})
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"pip install 'sea-ray\[eval\]'"):
+    with pytest.raises(ConfigError, match=r"pip install -c requirements\.lock -e '\.\[eval\]'"):
         input_digests(config)
 
 
