@@ -72,7 +72,7 @@ def connect(config: ClusterConfig) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _own_signals() -> Iterator[None]:
-    """Keep what this program does at SIGTERM: `ray.init` puts an exit in its place that unwinds nothing."""
+    """Keep what this program does at SIGTERM: `ray.init` lets it exit with the signal's number instead."""
     before = signal.getsignal(signal.SIGTERM)
     try:
         yield
@@ -278,8 +278,9 @@ class RayPlatform:
         with contextlib.suppress(ray.exceptions.RayError):
             ray.get(self._queue.close.remote("the run is stopping"))
         self._draining.set()
-        for run in {run for run, _ in self._children} - self._finished:
-            self._end(run, failed=True)  # first of all: whoever ends this process may not wait for the groups
+        with self._showing:  # first of all: whoever ends this process may not wait for the groups
+            for run in {run for run, _ in self._children} - self._finished:
+                self._end(run, failed=True)
         for group in self._groups:
             group.join()
         self._drainer.join(timeout=5)

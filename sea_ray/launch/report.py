@@ -38,7 +38,7 @@ def report(arguments: Sequence[str], console: Console) -> int:
                 store.publish(write_study_report(store, read_study(store, record), record)[0])
         except ConfigError as error:
             store.fetch(file)
-            console.print(f"the page is as its run wrote it: another version of sea_ray has recorded it ({error})", markup=False)
+            console.print(f"the page is as its run wrote it; it can't be made again here ({error})", markup=False)
         console.print(f"report      {file}")
         return 0
     asked = load_asked(store, name)
