@@ -51,16 +51,17 @@ def connect(config: ClusterConfig) -> Iterator[Path]:
     # An empty worker group starts in 8 s instead of 15: Train's controller polls this often, and takes the value from here.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    inherited: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="sea_ray-", ignore_cleanup_errors=True) as scratch:
         if address == "local":
             # Processes that work in another folder must know the same added languages and benchmarks' tasks.
-            os.environ |= {**CALLBACK, "SEA_RAY_CONF": str(config_folder()), **os.environ}
+            inherited = {**CALLBACK, "SEA_RAY_CONF": str(config_folder())}
             # Sockets live below the temp dir and their paths may have 107 characters at most: keep it short.
             # An idle process is ended after a second by default, and the next task pays 5 s for its imports again.
             options |= {"num_cpus": config.num_cpus or os.cpu_count(), "include_dashboard": False,
                         "_temp_dir": f"{scratch}/ray", "_system_config": {"idle_worker_killing_time_threshold_ms": 600_000}}
         try:
-            with _own_signals():
+            with _own_signals(), _inherited(inherited):
                 ray.init(address=address, **options)
         except (ConnectionError, RuntimeError) as error:
             raise MachineError(f"no Ray cluster at cluster.address={address!r}: {error}") from error
@@ -79,6 +80,18 @@ def _own_signals() -> Iterator[None]:
     finally:
         if threading.current_thread() is threading.main_thread() and callable(before):
             signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def _inherited(defaults: dict[str, str]) -> Iterator[None]:
+    """Let the processes that start meanwhile find these in their environment where it says nothing else, and none after them."""
+    added = {name: value for name, value in defaults.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            del os.environ[name]
 
 
 def gcs_address() -> str:

@@ -1,12 +1,15 @@
 """A cluster that can never hold what is asked says so, by the name of the resource and of the setting."""
 
+import os
 import time
 from dataclasses import replace
 
 import fake_stages
 import pytest
+import ray
 
 from sea_ray.artifacts import Store
+from sea_ray.conf_folder import config_folder
 from sea_ray.config import ClusterConfig
 from sea_ray.errors import MachineError
 from sea_ray.launch import capacity
@@ -48,7 +51,11 @@ def test_what_is_missing_is_named_with_what_is_asked_what_there_is_and_the_setti
 @pytest.mark.ray
 def test_a_small_ray_refuses_within_seconds_what_it_can_never_hold(monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.delenv("SEA_RAY_CONF", raising=False)
     with connect(CLUSTER):
+        # What Ray starts works in other folders and must know the same configuration; this process decides for itself.
+        assert ray.get(ray.remote(os.getenv).remote("SEA_RAY_CONF")) == str(config_folder())
+        assert "SEA_RAY_CONF" not in os.environ
         assert capacity.autoscaler_version() == 0
         capacity.check_capacity(CLUSTER, trains=True)
         capacity.check_capacity(replace(CLUSTER, cpus_per_worker=0.5), trains=True, tasks=True)
