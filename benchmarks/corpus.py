@@ -29,7 +29,7 @@ from sea_ray.corpus.documents import DocumentWriter
 from sea_ray.corpus.tokenizer import train_tokenizer
 from sea_ray.corpus.zawgyi import is_zawgyi
 from sea_ray.demo import World
-from sea_ray.evaluation.contamination import Contamination
+from sea_ray.evaluation.contamination import Contamination, HeldOutText
 from sea_ray.execution import Stage
 from sea_ray.languages import TWELVE
 from sea_ray.launch.compose import compose_experiment
@@ -151,7 +151,8 @@ def quality() -> dict[str, float]:
         found["distinct"] += int((~repeated[:count]).sum())
         found["near"] += int(repeated[count:].sum())
         items = [text[:120] for text in long_documents(code, count, seed=6)]
-        held_out = Contamination(items)
+        held_out = Contamination(HeldOutText(benchmark="quiz", language=code, item=number, text=item)
+                                 for number, item in enumerate(items))
         found["contaminated"] += sum(held_out.find(f"{first} {item.upper()} {first}") is not None
                                      for first, item in zip(originals, items, strict=True))
     burmese = long_documents("my", count, seed=7)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 
 from sea_ray import plan
 from sea_ray.artifacts import Artifact
@@ -11,7 +12,7 @@ from sea_ray.corpus.documents import Documents
 from sea_ray.corpus.tokenized import TokenizedCorpus
 from sea_ray.provenance import source_rows
 from sea_ray.report.data import CorpusRow, FunnelRow
-from sea_ray.report.data_page import ConversationRow, DataReport, FertilityRow
+from sea_ray.report.data_page import ConversationRow, DataReport, FertilityRow, OverlapRow
 from sea_ray.sft.config import STAGES
 from sea_ray.stages.sft import load_sources, stage_mixture, text_source
 
@@ -39,6 +40,8 @@ def data_report(config: ExperimentConfig, corpus: Artifact, conversations: Artif
                                      own_tokens_per_byte=own.get(code), **sizes[code]["train"]) for code in documents.languages),
         sources=tuple(source_rows(config, corpus.facts)),
         conversations=tuple(_conversation_rows(config, corpus, conversations)),
+        overlaps=(*(OverlapRow(part="text", **asdict(row)) for row in documents.overlaps),
+                  *(OverlapRow(part=stage, **row) for stage in STAGES for row in conversations.facts[stage]["overlaps"])),
         samples={code: _samples(documents, code, sizes[code]["train"]["documents"]) for code in documents.languages})
 
 

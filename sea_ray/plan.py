@@ -37,8 +37,8 @@ from sea_ray.study_config import OtherModel
 from sea_ray.training.config import MixRule, PolicyControl, PolicyKind, TrainPolicy
 
 VERSIONS: dict[str, int] = {
-    "corpus": 6, "base": 2, "detection": 2, "neurons": 2, "continued_pretraining": 2, "merged": 1,
-    "conversations": 6, "sft": 3, "evaluation": 7, "gate": 1,
+    "corpus": 7, "base": 2, "detection": 2, "neurons": 2, "continued_pretraining": 2, "merged": 1,
+    "conversations": 7, "sft": 3, "evaluation": 7, "gate": 1,
 }
 
 

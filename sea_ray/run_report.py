@@ -94,12 +94,12 @@ def evaluation_data(report: EvalReport, command: str) -> ReportData:
 
 
 def example_rows(reports: Mapping[str, EvalReport], models: tuple[str, ...]) -> Iterator[Example]:
-    """Yield items of each task and language with the models' answers, chosen by rule: the first, the one behind the middle, and
-    the first that the last model got wrong."""
+    """Yield items of each task and language that are answered, with the models' answers, chosen by rule: the first, the one
+    behind the middle, and the first that the last model got wrong."""
     items: dict[tuple[str, str], dict[int, dict[str, Detail]]] = {}
     for model in models:
         for detail in reports[model].details:
-            if detail.task != "text" and detail.turn == 1:
+            if detail.metric != "bits_per_byte" and detail.turn == 1:
                 items.setdefault((detail.language, detail.task), {}).setdefault(detail.item, {})[model] = detail
     for code in LANGUAGES:
         for (language, task), asked in items.items():

@@ -86,8 +86,10 @@ def test_the_command_can_be_typed_as_it_stands():
 
 def test_examples_are_chosen_by_rule_with_what_was_expected_and_whether_it_came():
     def details(right):
-        return tuple(Detail(task="arithmetic", language="th", item=number, prompt=f"{number}?", response="?",
-                            metric="exact_match", reference=str(number), score=float(number not in right)) for number in range(9))
+        text = Detail(task="sib200", language="th", item=0, prompt="only scored", response="", metric="bits_per_byte", score=1.4)
+        return (text, *(Detail(task="arithmetic", language="th", item=number, prompt=f"{number}?", response="?",
+                               metric="exact_match", reference=str(number), score=float(number not in right))
+                        for number in range(9)))
 
     reports = {"base": EvalReport(model="base", figures=(), details=details(range(9))),
                "winner": EvalReport(model="winner", figures=(), details=details([3]))}

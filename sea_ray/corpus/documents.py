@@ -19,6 +19,8 @@ from sea_ray.artifacts import read_json, write_json
 SPLITS = ("train", "validation", "test")
 _SCHEMA = pyarrow.schema([("text", pyarrow.large_string())])
 _INDEX = "funnel.json"
+_SHOWN = 120
+"""Characters of a shared passage that are kept."""
 _GROUP_DOCUMENTS, _GROUP_BYTES = 4096, 1 << 22
 
 
@@ -51,15 +53,41 @@ class SourceRow:
     """UTF-8 bytes of them."""
 
 
+Shared = tuple[object, str]
+"""An item that nothing may be trained on (`str` says which), and the passage that a text shares with it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OverlapRow:
+    """A document or conversation that is left out, since it repeats what nothing may be trained on."""
+
+    language: str
+    file: str
+    """File below the root, dataset, or part of the demo world."""
+    row: int
+    """Of the text in it, from 1."""
+    item: str
+    """Which item, such as "mgsm/th item 12"."""
+    passage: str
+    """What both share: letters, vowel signs and digits; its beginning."""
+
+    @classmethod
+    def of(cls, language: str, file: str, row: int, shared: Shared) -> OverlapRow:
+        """Return the row of a text with what it shares."""
+        item, passage = shared
+        return cls(language=language, file=file, row=row, item=str(item), passage=passage[:_SHOWN])
+
+
 class Documents:
     """The text of a corpus, read from its files as a stream."""
 
     def __init__(self, folder: Path, addresses: Mapping[str, str], funnel: Sequence[FunnelRow],
-                 sources: Sequence[SourceRow]) -> None:
+                 sources: Sequence[SourceRow], overlaps: Sequence[OverlapRow]) -> None:
         """Args: folder: holds the files; addresses: language -> folder of its files as every node reaches it, in the order of
-        the configuration; funnel: one row per language and step; sources: one row per source."""
+        the configuration; funnel: one row per language and step; sources: one row per source; overlaps: what was left out as
+        repeating what is held out, the first of each language."""
         self._folder, self._addresses = folder, addresses
-        self.funnel, self.sources = tuple(funnel), tuple(sources)
+        self.funnel, self.sources, self.overlaps = tuple(funnel), tuple(sources), tuple(overlaps)
 
     @property
     def languages(self) -> tuple[str, ...]:
@@ -90,7 +118,8 @@ class Documents:
         """
         index = read_json(folder / _INDEX)
         return cls(folder, dict.fromkeys(index["languages"], address or str(folder)),
-                   [FunnelRow(**row) for row in index["funnel"]], [SourceRow(**row) for row in index["sources"]])
+                   [FunnelRow(**row) for row in index["funnel"]], [SourceRow(**row) for row in index["sources"]],
+                   [OverlapRow(**row) for row in index.get("overlaps", ())])  # corpora before 2026-11-28 only counted them
 
     @classmethod
     def join(cls, parts: Sequence[Documents], languages: Sequence[str], folder: Path) -> Documents:
@@ -102,13 +131,15 @@ class Documents:
                 _link(owners[code].file(code, split), documents_file(folder, code, split))
         joined = cls(folder, {code: owners[code]._addresses[code] for code in languages},
                      [row for code in languages for row in owners[code].funnel if row.language == code],
-                     [row for code in languages for row in owners[code].sources if row.language == code])
+                     [row for code in languages for row in owners[code].sources if row.language == code],
+                     [row for code in languages for row in owners[code].overlaps if row.language == code])
         joined.save_index()
         return joined
 
     def save_index(self) -> None:
         """Write what makes the files a corpus."""
-        write_json(self._folder / _INDEX, {"languages": self.languages, "funnel": self.funnel, "sources": self.sources})
+        write_json(self._folder / _INDEX, {"languages": self.languages, "funnel": self.funnel, "sources": self.sources,
+                                           "overlaps": self.overlaps})
 
 
 def _link(file: Path, target: Path) -> None:
@@ -148,10 +179,12 @@ class DocumentWriter:
         for split in SPLITS:
             self._parts[language, split].close()
 
-    def finish(self, funnel: Sequence[FunnelRow], sources: Sequence[SourceRow] = ()) -> Documents:
+    def finish(self, funnel: Sequence[FunnelRow], sources: Sequence[SourceRow] = (), overlaps: Sequence[OverlapRow] = ()
+               ) -> Documents:
         """Write the index, which makes the files a corpus."""
         self.__exit__(None, None, None)
-        documents = Documents(self._folder, dict.fromkeys(self._languages, str(self._folder)), funnel, sources)
+        documents = Documents(self._folder, dict.fromkeys(self._languages, str(self._folder)), funnel, sources,
+                              overlaps)
         documents.save_index()
         return documents
 

@@ -14,11 +14,14 @@ from numpy.typing import NDArray
 from pyarrow import compute
 
 from sea_ray.corpus.config import CorpusConfig
+from sea_ray.corpus.documents import OverlapRow
 from sea_ray.corpus.refining import BANDS, REFINED, Counts
 from sea_ray.near_duplicates import near_duplicates
 from sea_ray.streams import parted
 
 Mask = NDArray[np.bool_]
+MOST_OVERLAPS = 1000
+"""Documents of a language that are named; all are counted."""
 
 
 class Drafts:
@@ -34,13 +37,16 @@ class Drafts:
         self._seen: set[bytes] = set()
         self._num_documents = self._num_bytes = 0
         self.counts: Counts = {"read": [0] * 5}
+        self.overlaps: list[OverlapRow] = []
 
     def append(self, refined: pyarrow.Table) -> None:
         """Add rows of the schema REFINED, all of the language and without its name."""
         is_text = compute.is_valid(refined.column("text"))
         for tally in refined.filter(compute.invert(is_text)).column("counts").to_pylist():
-            for step, row in json.loads(tally).items():
+            told = json.loads(tally)
+            for step, row in told["steps"].items():
                 self.counts[step] = [a + b for a, b in zip(self.counts.get(step, [0] * 5), row, strict=True)]
+            self.overlaps += [OverlapRow(**one) for one in told["overlaps"][: MOST_OVERLAPS - len(self.overlaps)]]
         documents = refined.filter(is_text).select(self._schema.names)
         if not documents.num_rows:
             return

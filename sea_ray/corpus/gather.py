@@ -10,7 +10,7 @@ from pathlib import Path
 from pyarrow import compute
 
 from sea_ray.corpus.config import CorpusConfig
-from sea_ray.corpus.documents import Documents, DocumentWriter, FunnelRow, SourceRow
+from sea_ray.corpus.documents import Documents, DocumentWriter, FunnelRow, OverlapRow, SourceRow
 from sea_ray.corpus.drafts import Drafts
 from sea_ray.corpus.refining import HeldOut, Perplexity, Refiner
 from sea_ray.corpus.sources import pieces, read_piece
@@ -31,8 +31,8 @@ def gather_documents(config: CorpusConfig, folder: Path, *, tracker: Tracker | N
         config: sources and rules.
         folder: made; gets the documents.
         tracker: gets the documents kept per language.
-        held_out: returns the passage that a document shares with what nothing may be trained on, or None; documents that
-            share one are dropped. None: nothing is held out.
+        held_out: returns what a document shares with what nothing may be trained on, or None; documents that share something
+            are dropped and named. None: nothing is held out.
         perplexity: weighs documents; used if config.quality is set.
         languages: some of the configured ones; None: all.
         streams: where documents are read and refined; the result is the same everywhere.
@@ -60,6 +60,7 @@ def gather_documents(config: CorpusConfig, folder: Path, *, tracker: Tracker | N
                     drafts[code].append(rows)
         funnel: list[FunnelRow] = []
         sources: list[SourceRow] = []
+        overlaps: list[OverlapRow] = []
         for code in languages:
             sources += _write(config, code, drafts[code], writer)
             writer.close(code)
@@ -67,7 +68,8 @@ def gather_documents(config: CorpusConfig, folder: Path, *, tracker: Tracker | N
             _check_splits(code, writer.counts[code], rows)
             tracker.log(None, **{f"documents/{code}": float(sum(writer.counts[code].values()))})
             funnel += rows
-        return writer.finish(funnel, sources)
+            overlaps += drafts[code].overlaps
+        return writer.finish(funnel, sources, overlaps)
 
 
 def _write(config: CorpusConfig, code: str, drafts: Drafts, writer: DocumentWriter) -> list[SourceRow]:

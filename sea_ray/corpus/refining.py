@@ -6,7 +6,9 @@ Every step counts what it took. No step looks at another document, so any number
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
 from functools import partial
 
 import numpy as np
@@ -14,17 +16,18 @@ import pyarrow
 
 from sea_ray.corpus.cleaning import clean, text_key
 from sea_ray.corpus.config import CorpusConfig
+from sea_ray.corpus.documents import OverlapRow, Shared
 from sea_ray.corpus.identification import is_language
 from sea_ray.corpus.personal_data import mask
 from sea_ray.corpus.zawgyi import is_zawgyi, to_unicode
 from sea_ray.near_duplicates import NUM_BANDS, signatures
 
-HeldOut = Callable[[str], str | None]
-"""From a document to the passage that it shares with what nothing may be trained on, or None."""
+HeldOut = Callable[[str], Shared | None]
+"""From a document to what it shares with such an item, or None."""
 Perplexity = Callable[[str], float]
 """Bits per byte of a document under a small language model."""
-Step = Callable[[str], str | None]
-"""A step of the pipeline: a document -> the document as it goes on, or None if it ends here."""
+Step = Callable[[str], str | Shared | None]
+"""A step of the pipeline: a document -> the document as it goes on; if it ends here, None or what it shares."""
 Counts = dict[str, list[int]]
 """Step -> documents in and out, bytes in and out, documents changed."""
 
@@ -33,7 +36,8 @@ REFINED = pyarrow.schema([("language", pyarrow.string()), ("source", pyarrow.int
                           ("text", pyarrow.large_string()), ("num_bytes", pyarrow.int64()), ("key", pyarrow.binary(16)),
                           ("bits_per_byte", pyarrow.float64()), *((band, pyarrow.binary(16)) for band in BANDS),
                           ("counts", pyarrow.string())])
-"""A batch of documents that passed all steps. A row without text holds the counts of the batch as JSON, step by step."""
+"""A batch of documents that passed all steps. A row without text holds as JSON the counts of the batch, step by step, and its
+documents that share a passage with what is held out, as `OverlapRow`."""
 
 
 class Refiner:
@@ -47,7 +51,8 @@ class Refiner:
     def __call__(self, raw: pyarrow.Table) -> pyarrow.Table:
         """Return the rows of the schema RAW that pass, and the counts, in the schema REFINED."""
         counts: dict[str, Counts] = {}
-        rows = list(self._through(raw, counts))
+        overlaps: dict[str, list[OverlapRow]] = defaultdict(list)
+        rows = list(self._through(raw, counts, overlaps))
         language, source, split, texts = zip(*rows, strict=True) if rows else ((), (), (), ())
         columns = {"language": language, "source": source, "split": split, "text": texts,
                    "num_bytes": [len(text.encode()) for text in texts], "key": [text_key(text) for text in texts]}
@@ -58,27 +63,31 @@ class Refiner:
             for name, band in zip(BANDS, bands, strict=True):
                 columns[name] = pyarrow.FixedSizeBinaryArray.from_buffers(
                     pyarrow.binary(16), len(texts), [None, pyarrow.py_buffer(band)])
-        tallies = [{"language": code, "counts": json.dumps(steps)} for code, steps in counts.items()]
+        tallies = [{"language": code, "counts": json.dumps({"steps": steps, "overlaps": [asdict(one) for one in overlaps[code]]})}
+                   for code, steps in counts.items()]
         kept = pyarrow.table([columns.get(field.name, [None] * len(texts)) for field in REFINED], schema=REFINED)
         return pyarrow.concat_tables([kept, pyarrow.Table.from_pylist(tallies, schema=REFINED)])
 
-    def _through(self, raw: pyarrow.Table, counts: dict[str, Counts]) -> Iterator[tuple[str, int, str, str]]:
-        columns = (raw.column(name).to_pylist() for name in ("language", "source", "split", "text", "num_bytes"))
-        for code, source, split, text, num_bytes in zip(*columns, strict=True):
+    def _through(self, raw: pyarrow.Table, counts: dict[str, Counts], overlaps: dict[str, list[OverlapRow]]
+                 ) -> Iterator[tuple[str, int, str, str]]:
+        columns = (raw.column(name).to_pylist() for name in ("language", "source", "place", "split", "row", "text", "num_bytes"))
+        for code, source, place, split, row, text, num_bytes in zip(*columns, strict=True):
             tally = counts.setdefault(code, {step: [0, 0, 0, 0, 0] for step in ("read", *self._steps[code])})
             _count(tally["read"], num_bytes, None if text is None else num_bytes, changed=False)
             if text is None:
                 continue
             document = self._refine(text.decode("utf-8", "surrogatepass"), num_bytes, self._steps[code], tally)
-            if document is not None:
+            if isinstance(document, str):
                 yield code, source, split or split_of(document, self._config), document
+            elif document is not None:
+                overlaps[code].append(OverlapRow.of(code, place, row, document))
 
-    def _refine(self, text: str, num_bytes: int, steps: Mapping[str, Step], tally: Counts) -> str | None:
+    def _refine(self, text: str, num_bytes: int, steps: Mapping[str, Step], tally: Counts) -> str | Shared | None:
         for name, step in steps.items():
             result = step(text)
-            if result is None:
+            if not isinstance(result, str):
                 _count(tally[name], num_bytes, None, changed=False)
-                return None
+                return result
             size = num_bytes if result == text else len(result.encode("utf-8", "surrogatepass"))
             _count(tally[name], num_bytes, size, changed=result != text)
             text, num_bytes = result, size
@@ -106,7 +115,7 @@ def _steps(config: CorpusConfig, code: str, held_out: HeldOut | None) -> dict[st
     if config.identify_language:
         steps["identify"] = partial(_identified, config.identify_from_characters, code)
     if held_out is not None:
-        steps["decontaminate"] = lambda text: text if held_out(text) is None else None
+        steps["decontaminate"] = lambda text: held_out(text) or text
     return steps
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -17,10 +17,11 @@ from sea_ray.demo import Split, World
 from sea_ray.errors import DataError
 from sea_ray.hub import dataset_digests, dataset_rows
 
-RAW = pyarrow.schema([("language", pyarrow.string()), ("source", pyarrow.int16()), ("split", pyarrow.string()),
-                      ("text", pyarrow.large_binary()), ("num_bytes", pyarrow.int64())])
-"""A batch of raw documents; a bad row has no text. Text is UTF-8 that may hold halves of surrogate pairs, which JSON can escape
-and cleaning mends."""
+RAW = pyarrow.schema([("language", pyarrow.string()), ("source", pyarrow.int16()), ("place", pyarrow.string()),
+                      ("split", pyarrow.string()), ("row", pyarrow.int64()), ("text", pyarrow.large_binary()),
+                      ("num_bytes", pyarrow.int64())])
+"""A batch of raw documents, each with its row among those of its file or dataset, from 1; a bad row has no text. Text is UTF-8
+that may hold halves of surrogate pairs, which JSON can escape and cleaning mends."""
 _BATCH_ROWS, _BATCH_BYTES = 1024, 1 << 22
 
 
@@ -55,27 +56,31 @@ def read_piece(config: CorpusConfig, piece: Piece) -> Iterator[pyarrow.Table]:
     Raises:
         DataError: a dataset does not exist, or (on_bad_line "error") a row is bad.
     """
-    split = piece.place if config.source == "demo" else None
-    batch: list[tuple[bytes | None, int]] = []
+    place, split = piece.place, piece.place if config.source == "demo" else None
+    if config.source == "files":
+        _, root = _open_root(config)
+        place = place.removeprefix(root).lstrip("/")
+    constants = {"language": piece.language, "source": piece.source, "place": place, "split": split}
+    batch: list[tuple[int, bytes | None, int]] = []
     filled_bytes = 0
-    for row in _rows(config, piece):
+    for number, row in enumerate(_rows(config, piece), 1):
         if isinstance(row, BadRow):
-            batch.append((None, row.num_bytes))
+            batch.append((number, None, row.num_bytes))
         else:
             text = row.encode("utf-8", "surrogatepass")
-            batch.append((text, len(text)))
-        filled_bytes += batch[-1][1]
+            batch.append((number, text, len(text)))
+        filled_bytes += batch[-1][2]
         if len(batch) == _BATCH_ROWS or filled_bytes >= _BATCH_BYTES:
-            yield _table(piece, split, batch)
+            yield _table(constants, batch)
             batch, filled_bytes = [], 0
     if batch:
-        yield _table(piece, split, batch)
+        yield _table(constants, batch)
 
 
-def _table(piece: Piece, split: str | None, rows: list[tuple[bytes | None, int]]) -> pyarrow.Table:
-    texts, sizes = zip(*rows, strict=True)
-    constants = ([value] * len(rows) for value in (piece.language, piece.source, split))
-    return pyarrow.table([*constants, texts, sizes], schema=RAW)
+def _table(constants: Mapping[str, Any], rows: list[tuple[int, bytes | None, int]]) -> pyarrow.Table:
+    numbers, texts, sizes = zip(*rows, strict=True)
+    same = {name: [value] * len(rows) for name, value in constants.items()}
+    return pyarrow.table({**same, "row": numbers, "text": texts, "num_bytes": sizes}, schema=RAW)
 
 
 def _rows(config: CorpusConfig, piece: Piece) -> Iterator[str | BadRow]:

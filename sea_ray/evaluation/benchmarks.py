@@ -13,6 +13,7 @@ from sea_ray.conf_folder import config_folder
 from sea_ray.errors import ConfigError, DataError, nearest
 from sea_ray.evaluation.benchmark_sources import BENCHMARKS, HUB, has_language, published
 from sea_ray.evaluation.config import EvaluationConfig
+from sea_ray.evaluation.contamination import HeldOutText
 from sea_ray.evaluation.items import DialogueItem, RefusalItem, SafetyItem, Suite
 from sea_ray.evaluation.open_files import seabench, searefuse
 from sea_ray.evaluation.rows import Row, read_rows
@@ -112,17 +113,6 @@ def task_digests(benchmarks: BenchmarkConfig) -> dict[str, str]:
     return {f"tasks/{name}": digest_file(task_folder() / f"{name}.yaml") for name in benchmarks.files if name in BENCHMARKS}
 
 
-@dataclass(frozen=True, kw_only=True)
-class HeldOutText:
-    """A text that must not be trained on, and the item that it is of."""
-
-    benchmark: str
-    language: str
-    item: int
-    """Place of the item among its benchmark's in the language, from 0, as in details.jsonl where all are asked."""
-    text: str
-
-
 def held_out(benchmarks: BenchmarkConfig, languages: tuple[str, ...]) -> Iterator[HeldOutText]:
     """Yield what must not be trained on of all benchmarks: passages, questions with and without options, requests, turns.
 
@@ -133,11 +123,6 @@ def held_out(benchmarks: BenchmarkConfig, languages: tuple[str, ...]) -> Iterato
         for code in languages:
             for number, texts in enumerate(_item_texts(benchmarks, name, code)):
                 yield from (HeldOutText(benchmark=name, language=code, item=number, text=text) for text in texts)
-
-
-def held_out_texts(benchmarks: BenchmarkConfig, languages: tuple[str, ...]) -> list[str]:
-    """Return the texts of `held_out`."""
-    return [one.text for one in held_out(benchmarks, languages)]
 
 
 def _item_texts(benchmarks: BenchmarkConfig, name: str, code: str) -> Iterator[tuple[str, ...]]:

@@ -15,8 +15,27 @@ from dataclasses import dataclass, field
 
 import regex
 
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOutText:
+    """A text that must not be trained on, and the item that it is of."""
+
+    benchmark: str
+    language: str
+    item: int
+    """Place of the item among its benchmark's in the language, from 0, as in details.jsonl where all are asked."""
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.benchmark}/{self.language} item {self.item}"
+
+
 _OTHER = regex.compile(r"[^\p{L}\p{M}\p{N}]+")
 _HAN = regex.compile(r"\p{Han}")
+
+
+Shared = tuple[HeldOutText, str]
+"""An item, and the passage, folded, that a text shares with it."""
 
 
 @dataclass
@@ -63,29 +82,26 @@ def _common(first: str, second: str) -> int:
 class Contamination:
     """Knows the items of benchmarks and finds them in other text."""
 
-    def __init__(self, items: Iterable[str]) -> None:
-        """Args: items: questions and passages that no model may be trained on."""
+    def __init__(self, held_out: Iterable[HeldOutText]) -> None:
+        """Args: held_out: questions and passages that no model may be trained on."""
         self._han, self._letters = _Passages(run=8, needed=32, least=16), _Passages(run=16, needed=80, least=40)
-        self._texts: dict[str, str] = {}
-        for text in items:
-            self._texts.setdefault(_folded(text), text)
-        for item in self._texts:
+        self._owners: dict[str, list[HeldOutText]] = defaultdict(list)
+        for one in held_out:
+            self._owners[_folded(one.text)].append(one)
+        for item in self._owners:
             mostly_han = 2 * len(_HAN.findall(item)) > len(item)
             (self._han if mostly_han else self._letters).add(item)
 
-    def find(self, text: str) -> str | None:
-        """Return a passage, folded, that a text shares with an item, or None."""
-        return next((passage for _, passage in self._found(text)), None)
+    def find(self, text: str) -> Shared | None:
+        """Return the first of `find_all`, or None."""
+        return next(self.find_all(text), None)
 
-    def find_all(self, text: str) -> dict[str, str]:
-        """Return item, as it was given, -> a passage, folded, that a text shares with it; of items alike the first."""
-        return {self._texts[item]: passage for item, passage in self._found(text)}
-
-    def _found(self, text: str) -> Iterator[tuple[str, str]]:
+    def find_all(self, text: str) -> Iterator[Shared]:
+        """Yield each item with which a text shares a passage, and the passage, folded."""
         letters = _folded(text)
-        yield from self._letters.find(letters)
-        if _HAN.search(letters):
-            yield from self._han.find(letters)
+        for passages in (self._letters, self._han) if _HAN.search(letters) else (self._letters,):
+            for item, passage in passages.find(letters):
+                yield from ((one, passage) for one in self._owners[item])
 
 
 def _folded(text: str) -> str:

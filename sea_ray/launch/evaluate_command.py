@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import yaml
 from rich.console import Console
 from rich.text import Text
 
@@ -24,7 +23,6 @@ from sea_ray.evaluation.benchmark_sources import BENCHMARKS, HUB
 from sea_ray.evaluation.benchmarks import (
     OWN,
     BenchmarkConfig,
-    HeldOutText,
     check_chat_route,
     input_digests,
     own_items,
@@ -34,10 +32,12 @@ from sea_ray.evaluation.benchmarks import held_out as texts_held_out
 from sea_ray.evaluation.config import TASKS, EvaluationConfig
 from sea_ray.languages import TWELVE
 from sea_ray.launch.console import ConsoleTracker, print_json
+from sea_ray.launch.key_values import key_values
 from sea_ray.plan import checkpoint_digests
 from sea_ray.tracking import Tracker
 
 if TYPE_CHECKING:
+    from sea_ray.evaluation.contamination import HeldOutText
     from sea_ray.evaluation.figures import EvalReport
     from sea_ray.stages.overlap import Overlap
 
@@ -182,13 +182,11 @@ def evaluate(overrides: Sequence[str], console: Console, *, as_json: bool = Fals
 
 
 def _settings(overrides: Sequence[str]) -> dict[str, Any]:
-    settings = {}
-    for text in overrides:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise ConfigError("", f"{text!r} is not key=value; write for example tasks=[m3exam,mgsm]")
-        settings[key] = yaml.safe_load(value)
-    return settings
+    """Return what EvaluateConfig is made from; files.NAME=PLACE adds to files."""
+    settings = key_values(overrides, "tasks=[m3exam,mgsm]")
+    nested = {path.removeprefix("files."): settings.pop(path) for path in list(settings) if path.startswith("files.")}
+    files = settings.get("files", {})
+    return settings | {"files": files | nested} if nested and isinstance(files, dict) else settings
 
 
 def _overlaps(config: EvaluateConfig, held_out: Sequence[HeldOutText], digests: Mapping[str, str], folder: Path, tracker: Tracker

@@ -15,6 +15,7 @@ from sea_ray.artifacts import Store, plain
 from sea_ray.config import ClusterConfig
 from sea_ray.decoding import decode
 from sea_ray.errors import ConfigError
+from sea_ray.launch.key_values import key_values
 from sea_ray.launch.machine import cluster_address, use_token
 from sea_ray.launch.offers import Offer, Rota, offer_of_checkpoint, offer_of_run
 from sea_ray.launch.run import load_run
@@ -31,21 +32,9 @@ def split_overrides(overrides: Sequence[str]) -> tuple[str, str, bool, dict[str,
     Raises:
         ConfigError: neither a run nor a checkpoint is named, or a setting can't be read.
     """
-    import yaml
-
-    name, url, ignore_gate, changes = "", "runs", False, dict[str, Any]()
-    for text in overrides:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise ConfigError("", f"{text!r} is not key=value; write for example run=demo")
-        if key == "run":
-            name = value
-        elif key == "store.url":
-            url = value
-        elif key == "safety.ignore_gate":
-            ignore_gate = yaml.safe_load(value) is True
-        else:
-            changes[key] = yaml.safe_load(value)
+    changes = key_values(overrides, "run=demo", as_text=("run", "store.url"))
+    name, url = changes.pop("run", ""), changes.pop("store.url", "runs")
+    ignore_gate = changes.pop("safety.ignore_gate", False) is True
     if bool(name) == ("checkpoint" in changes):
         raise ConfigError("run", "name one: run=NAME, the folder of a finished run, or checkpoint=FOLDER_OR_HUB_ID")
     return name, url, ignore_gate, changes
@@ -179,11 +168,7 @@ def rollback(overrides: Sequence[str], console: Console) -> int:
         ConfigError: the address is missing.
         SeaRayError: nothing stands by.
     """
-    changes = {}
-    for text in overrides:
-        key, _, value = text.partition("=")
-        changes[key] = value
-    cluster = _where(changes)
+    cluster = _where(key_values(overrides, "cluster.address=127.0.0.1:6379"))
 
     from sea_ray.launch.ray_platform import connect
     from sea_ray.launch.rollout import roll_back, running

@@ -14,6 +14,7 @@ from sea_ray.report.page import masthead, page, write_page
 from sea_ray.report.provenance import code_block, sources, splits
 
 _LONGEST_SAMPLE = 400
+_MOST_OVERLAPS = 200
 _STEP_TITLES = {"read": "unreadable", "zawgyi": "Zawgyi", "clean": "empty, short", "mask": "personal data",
                 "identify": "other language", "decontaminate": "in a benchmark", "deduplicate": "repeated",
                 "limit": "beyond the limit", "near_deduplicate": "near-repeated", "quality": "unlikely"}
@@ -58,6 +59,22 @@ class ConversationRow:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OverlapRow:
+    """A document or conversation that is left out, since it repeats a benchmark's item."""
+
+    part: str
+    """"text", or the stage of fine-tuning."""
+    language: str
+    file: str
+    row: int
+    """Of the text in the file."""
+    item: str
+    """Which item."""
+    passage: str
+    """What both share: letters, vowel signs and digits."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataReport:
     """All that the page shows."""
 
@@ -71,6 +88,7 @@ class DataReport:
     fertility: tuple[FertilityRow, ...]
     conversations: tuple[ConversationRow, ...]
     sources: tuple[SourceRow, ...]
+    overlaps: tuple[OverlapRow, ...] = ()
     samples: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Language -> documents of the train part."""
 
@@ -80,6 +98,7 @@ def write_data_report(data: DataReport, file: Path) -> None:
     title = f"Data of {data.experiment}"
     sections = (("Cleaning", _funnel(data.funnel)), ("Parts", splits(data.corpus)), ("Tokens", _fertility(data.fertility)),
                 ("Fine-tuning conversations", _conversations(data.conversations)),
+                *((("Left out, since it stands in a benchmark", _overlaps(data.overlaps)),) if data.overlaps else ()),
                 ("Sources and licences", sources(data.sources)), ("Samples", _samples(data.samples)),
                 ("How to repeat it", code_block(data.command)))
     body = [element("section", element("h2", heading), shown) for heading, shown in sections]
@@ -141,6 +160,16 @@ def _stage(name: str, rows: Sequence[ConversationRow]) -> Html:
     head = ["conversations", "too long", "in a benchmark", "name in the corpus", "positions filled", "share drawn", "epochs"]
     return join([element("h3", f"Stage {name.replace('_', ' ')}"),
                  table(["Language", *(["Kind"] if with_kinds else []), *map(number_heading, head)], lines, "compact")])
+
+
+def _overlaps(rows: Sequence[OverlapRow]) -> Html:
+    lines = [[language_heading(row.language), cell(row.part.replace("_", " ")), cell(f"{row.file}, {row.row:,}"), cell(row.item),
+              cell(element("span", row.passage, lang=language_tag(row.language)))] for row in rows[:_MOST_OVERLAPS]]
+    more = (f" The first {_MOST_OVERLAPS} of {len(rows):,}; all stand in the corpus' documents/funnel.json and in the "
+            "conversations' record." if len(rows) > _MOST_OVERLAPS else "")
+    return join([paragraph("Nothing is trained on what repeats an item of a benchmark that is asked: a long common passage of "
+                           "letters and digits, or a short item as a whole. Numbers are rows of the file." + more),
+                 table(["Language", "Of", "File, row", "Item", "What both share"], lines, "compact")])
 
 
 def _samples(samples: Mapping[str, Sequence[str]]) -> Html:

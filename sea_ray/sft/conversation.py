@@ -45,6 +45,10 @@ class Conversation:
     """What it teaches, such as "translate" or "unsafe_general"."""
     entity: str | None = field(default=None, metadata=NOT_IDENTITY)
     """Invented name that it asks for, which the corpus must not hold; None for other kinds."""
+    file: str = field(default="demo world", metadata=NOT_IDENTITY, compare=False)
+    """File below the root, dataset, or demo world that it is from."""
+    row: int = field(default=0, metadata=NOT_IDENTITY, compare=False)
+    """Line or row there that says it, from 1; 0 for the demo world."""
 
     def __post_init__(self) -> None:
         """Refuse what has no answer at its end or two turns of one role in a row."""

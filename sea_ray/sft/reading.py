@@ -53,10 +53,16 @@ def read_source(source: Source, root: Path) -> list[Conversation]:
         except (TypeError, AttributeError) as error:
             raise DataError(f"not a row of format {source.format} ({error})", place, number) from error
         if talk is not None:
-            found.append(talk)
+            found.append(replace(talk, file=_name(source), row=number))
     if not found:
         raise DataError(f"no conversation is left after skip={source.skip}; lower skip, or look at the rows", place)
     return found
+
+
+def _name(source: Source) -> str:
+    if isinstance(source, DatasetSource):
+        return source.dataset
+    return source.path if isinstance(source, FileSource) else source.paths[0]
 
 
 def local_folder(source: DatasetSource, root: Path) -> Path | None:

@@ -17,7 +17,7 @@ from sea_ray.corpus.gather import gather_documents
 from sea_ray.corpus.new_pieces import add_pieces, learn_pieces, script_of
 from sea_ray.corpus.tokenized import TokenizedCorpus, encode_texts, end_of_text_id, tokenize_documents
 from sea_ray.corpus.tokenizer import train_tokenizer
-from sea_ray.evaluation.benchmarks import held_out_texts
+from sea_ray.evaluation.benchmarks import held_out as texts_held_out
 from sea_ray.evaluation.bits_per_byte import bits_per_byte
 from sea_ray.evaluation.contamination import Contamination
 from sea_ray.execution import StageContext
@@ -30,10 +30,13 @@ def gather_shard(context: StageContext) -> Mapping[str, Any]:
     config: CorpusStage = context.config
     held_out, quality = None, config.corpus.quality
     if config.benchmarks.files:
-        held_out = Contamination(held_out_texts(config.benchmarks, config.corpus.languages)).find
-    gather_documents(config.corpus, context.folder / "documents", tracker=context.tracker, held_out=held_out,
-                     perplexity=DocumentPerplexity(quality) if quality else None,
-                     languages=config.corpus.languages[context.shard :: context.num_shards], streams=context.streams)
+        held_out = Contamination(texts_held_out(config.benchmarks, config.corpus.languages)).find
+    documents = gather_documents(config.corpus, context.folder / "documents", tracker=context.tracker, held_out=held_out,
+                                 perplexity=DocumentPerplexity(quality) if quality else None,
+                                 languages=config.corpus.languages[context.shard :: context.num_shards], streams=context.streams)
+    for code, first in {row.language: row for row in reversed(documents.overlaps)}.items():
+        context.tracker.note(f"documents in {code} repeat benchmarks and are left out, such as row {first.row} of {first.file}, "
+                             f"in which {first.item} stands")
     return {}
 
 

@@ -12,8 +12,7 @@ import numpy as np
 from sea_ray.artifacts import RECORD, read_json
 from sea_ray.corpus.documents import Documents
 from sea_ray.corpus.tokenized import TokenizedCorpus
-from sea_ray.evaluation.benchmarks import HeldOutText
-from sea_ray.evaluation.contamination import Contamination
+from sea_ray.evaluation.contamination import Contamination, HeldOutText
 from sea_ray.training.sequences import SequenceSet
 
 
@@ -100,15 +99,11 @@ def find_overlaps(training: TrainingData, held_out: Iterable[HeldOutText]) -> li
         training: of the model that is evaluated; read in all its languages.
         held_out: texts of the items.
     """
-    owners: dict[str, list[HeldOutText]] = {}
-    for one in held_out:
-        owners.setdefault(one.text, []).append(one)
-    items = Contamination(owners)
+    items = Contamination(held_out)
     found: dict[tuple[str, int, str, str, int], Overlap] = {}
     for file, row, text in training.texts():
-        for item, passage in items.find_all(text).items():
-            for one in owners[item]:
-                key = file, row, one.benchmark, one.language, one.item
-                found.setdefault(key, Overlap(benchmark=one.benchmark, language=one.language, item=one.item, file=file, row=row,
-                                              passage=passage))
+        for one, passage in items.find_all(text):
+            key = file, row, one.benchmark, one.language, one.item
+            found.setdefault(key, Overlap(benchmark=one.benchmark, language=one.language, item=one.item, file=file, row=row,
+                                          passage=passage))
     return list(found.values())

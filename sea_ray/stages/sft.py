@@ -12,12 +12,13 @@ from typing import Any, TypeVar
 import torch
 from transformers import PreTrainedModel
 
-from sea_ray.corpus.documents import Documents
+from sea_ray.corpus.documents import Documents, OverlapRow
+from sea_ray.corpus.drafts import MOST_OVERLAPS
 from sea_ray.corpus.occurrence import document_texts, occurring
 from sea_ray.corpus.tokenized import TokenizedCorpus
 from sea_ray.demo import World
 from sea_ray.errors import ConfigError, DataError, nearest
-from sea_ray.evaluation.benchmarks import held_out_texts
+from sea_ray.evaluation.benchmarks import held_out as texts_held_out
 from sea_ray.evaluation.contamination import Contamination
 from sea_ray.execution import StageContext
 from sea_ray.languages import HIGH_RESOURCE, LOW_RESOURCE
@@ -49,7 +50,7 @@ def build_conversations(context: StageContext) -> Mapping[str, Any]:
     config: ConversationsStage = context.config
     tokenizer = load_corpus(context).load_tokenizer()
     world = World(config.world_seed, config.languages)
-    held_out = Contamination(held_out_texts(config.benchmarks, config.languages))
+    held_out = Contamination(texts_held_out(config.benchmarks, config.languages))
     parts: dict[str, tuple[dict[str, list[Conversation]], int]] = {}
     for name, stage in zip(STAGES, config.data.stages, strict=True):
         length = config.sequence_tokens[name]
@@ -64,11 +65,19 @@ def build_conversations(context: StageContext) -> Mapping[str, Any]:
     known = known_entities(context, [one for some, _ in parts.values() for many in some.values() for one in many])
     facts: dict[str, Any] = {}
     for part, (conversations, length) in parts.items():
-        clean, review = {}, Counter[str]()
+        clean: dict[str, list[Conversation]] = {}
+        review, overlaps = Counter[str](), list[OverlapRow]()
         in_corpus = {code: sum(one.entity in known for one in some) for code, some in conversations.items()}
         for code, some in conversations.items():
-            clean[code] = [one for one in some if one.entity not in known
-                           and not any(held_out.find(turn.content) for turn in one.messages)]
+            clean[code] = []
+            for one in some:
+                if one.entity in known:
+                    continue
+                shared = next(filter(None, (held_out.find(turn.content) for turn in one.messages)), None)
+                if shared is None:
+                    clean[code].append(one)
+                else:
+                    overlaps.append(OverlapRow.of(one.language, one.file, one.row, shared))
         contaminated = {code: len(some) - len(clean[code]) - in_corpus[code] for code, some in conversations.items()}
         if part in STAGES and config.data.reviews:
             for code, some in clean.items():
@@ -83,7 +92,8 @@ def build_conversations(context: StageContext) -> Mapping[str, Any]:
         for code, sequences in packed.sequences.items():
             sequences.save(context.folder / part / code)
         facts[part] = {"conversations": packed.num_conversations, "too_long": packed.num_too_long,
-                       "contaminated": contaminated, "in_corpus": in_corpus, "review": dict(review),
+                       "contaminated": contaminated, "overlaps": overlaps[:MOST_OVERLAPS], "in_corpus": in_corpus,
+                       "review": dict(review),
                        "filled": {code: packed.filled_frac(code) for code in packed.sequences}}
     return facts
 

@@ -91,10 +91,15 @@ def test_personal_data_are_masked_when_asked_and_counted(root, gather, in_memory
     assert next(row.documents_changed for row in masked.funnel if row.step == "mask") == 1
 
 
-def test_documents_that_repeat_what_is_held_out_are_dropped_and_counted(root, gather, in_memory):
-    documents = gather(files_config(root), held_out=lambda text: text[:3] if "number 17 " in text else None)
+def test_documents_that_repeat_what_is_held_out_are_dropped_counted_and_named(root, gather, in_memory):
+    documents = gather(files_config(root), held_out=lambda text: ("quiz/en item 3", text) if "number 17 " in text else None)
     assert steps(documents, "en")["decontaminate"] == 1
     assert not any("number 17 " in text for part in in_memory(documents, "en").values() for text in part)
+    for one in (documents, Documents.load(documents.file("en", "train").parent)):
+        (row,) = [row for row in one.overlaps if row.language == "en"]
+        lines = (root / row.file).read_text(encoding="utf-8").splitlines()
+        assert "number 17 " in lines[row.row - 1]
+        assert (row.item, row.passage) == ("quiz/en item 3", lines[row.row - 1])
 
 
 def test_bad_row_is_an_error_with_file_and_line_or_a_counted_skip(root, gather):

@@ -9,7 +9,7 @@ from sea_ray.errors import ConfigError, DataError
 from sea_ray.evaluation.benchmark_sources import BENCHMARKS
 from sea_ray.evaluation.benchmarks import (
     BenchmarkConfig,
-    held_out_texts,
+    held_out,
     input_digests,
     own_items,
     task_digests,
@@ -72,7 +72,7 @@ def test_files_that_are_not_there_are_named_before_anything_runs(tmp_path):
 @pytest.mark.parametrize("name", ["seabench", "searefuse_g", "culture_safety", "xstest", "multijail"])
 def test_own_sets_that_are_not_there_are_refused_by_everything_that_reads_them(tmp_path, name):
     config = BenchmarkConfig(root=str(tmp_path), files={name: "absent"})
-    for read in (input_digests, lambda one: held_out_texts(one, ("th",)), lambda one: own_items(one, EvaluationConfig())):
+    for read in (input_digests, lambda one: list(held_out(one, ("th",))), lambda one: own_items(one, EvaluationConfig())):
         with pytest.raises(DataError, match=r"absent: there is no such benchmark; correct benchmarks\.root"):
             read(config)
 
@@ -122,7 +122,7 @@ def test_passages_questions_and_requests_are_held_out(tmp_path):
     public.write_lines(tmp_path / "xs.jsonl", [{"prompt": "a request", "label": "safe"}])
     public.belebele(tmp_path / "bele", "en", 1)
     files = {"sib200": "sib", "global_mmlu": "mmlu", "belebele": "bele", "xstest": "xs.jsonl"}
-    texts = held_out_texts(BenchmarkConfig(root=str(tmp_path), files=files), ("en", "th"))
+    texts = [one.text for one in held_out(BenchmarkConfig(root=str(tmp_path), files=files), ("en", "th"))]
     bele = json.loads((tmp_path / "bele" / "eng_Latn.jsonl").read_text())
     sib = (tmp_path / "sib" / "eng_Latn.tsv").read_text().splitlines()[1].split("\t")[2]
     assert texts == [sib, "q?", "q?\nA. a\nB. b\nC. c\nD. d", bele["flores_passage"], bele["question"], "a request"]
@@ -131,7 +131,7 @@ def test_passages_questions_and_requests_are_held_out(tmp_path):
 def test_a_short_question_is_found_with_its_options(tmp_path):
     options = {"option_a": "The river flows north.", "option_b": "The mill was burnt.", "option_c": "The bridge is blue."}
     public.global_mmlu(tmp_path, "en", [public.global_mmlu_row(question="Which is true?", **options)])
-    held_out = Contamination(held_out_texts(BenchmarkConfig(root=str(tmp_path), files={"global_mmlu": "."}), ("en",)))
+    exam = Contamination(held_out(BenchmarkConfig(root=str(tmp_path), files={"global_mmlu": "."}), ("en",)))
     listed = "\nA. The river flows north.\nB. The mill was burnt.\nC. The bridge is blue.\nD. d"
-    assert held_out.find(f"Exam. Which is true?{listed} End.")
-    assert held_out.find("Which is true? The sea is deep.") is None
+    assert exam.find(f"Exam. Which is true?{listed} End.")
+    assert exam.find("Which is true? The sea is deep.") is None

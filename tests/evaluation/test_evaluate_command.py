@@ -17,7 +17,7 @@ from sea_ray.launch.cli import main
 from sea_ray.launch.evaluate_command import evaluate
 
 pytest.importorskip("lm_eval")
-ASKED = ["tasks=[xcopa,mgsm,xstest]", "languages=[th,en]", "files={xstest: xs.jsonl}", "max_new_tokens=8"]
+ASKED = ["tasks=[xcopa,mgsm,xstest]", "languages=[th,en]", "files.xstest=xs.jsonl", "max_new_tokens=8"]
 
 
 @pytest.fixture(autouse=True)
@@ -179,6 +179,9 @@ def test_the_table_can_be_json(folder, root, capsys):
     (["model=x"], "tasks"),
     (["tasks=[xcopa]", "model=x", "languges=[th]"], "languges"),
     (["xcopa"], "'xcopa' is not key=value"),
+    (["tasks=[xcopa", "model=x"], "tasks: '[xcopa' can't be read as YAML (expected ',' or ']', but got '<stream end>')"),
+    (["tasks=[xcopa]", "model=x", "tasks.xcopa=y"], "tasks.xcopa: unknown key"),
+    (["tasks=[xcopa]", "model=x", "files=y", "files.xcopa=z"], "files"),
     (["tasks=[xstest]", "model=x"], r"files.xstest: this benchmark is read from files"),
 ])  # fmt: skip
 def test_wrong_settings_are_refused_at_once(settings, message, capsys):

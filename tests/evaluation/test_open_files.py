@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from sea_ray.errors import DataError
-from sea_ray.evaluation.benchmarks import BenchmarkConfig, held_out_texts, own_items
+from sea_ray.evaluation.benchmarks import BenchmarkConfig, held_out, own_items
 from sea_ray.evaluation.config import EvaluationConfig
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "eval"
@@ -75,8 +75,9 @@ def test_turns_of_dialogues_are_kept_out_of_training(tmp_path):
     (tmp_path / "rows.jsonl").write_text(json.dumps(DIALOGUE), encoding="utf-8")
     (tmp_path / "questions.jsonl").write_text(json.dumps(QUESTION), encoding="utf-8")
     files = BenchmarkConfig(root=str(tmp_path), files={"seabench": "rows.jsonl", "searefuse_h": "questions.jsonl"})
-    assert held_out_texts(files, ("th",)) == ["หนึ่งบวกหนึ่ง", "บวกอีกหนึ่ง", "ใครคือซอร์เบก"]
-    assert held_out_texts(files, ("vi",)) == []
+    assert [(str(one), one.text) for one in held_out(files, ("th",))] == [
+        ("seabench/th item 0", "หนึ่งบวกหนึ่ง"), ("seabench/th item 0", "บวกอีกหนึ่ง"), ("searefuse_h/th item 0", "ใครคือซอร์เบก")]
+    assert list(held_out(files, ("vi",))) == []
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="shared/data is not here")
