@@ -16,6 +16,7 @@ from sea_ray.launch.compose import compose_experiment
 from sea_ray.launch.foresight import foresee
 from sea_ray.launch.report import report as write_again
 from sea_ray.launch.run import write_study_report
+from sea_ray.report.formats import change
 from sea_ray.report.neuron_study_page import render
 from sea_ray.studies.carry_out import carry_out
 from sea_ray.studies.neurons import RateTrial, choose_rates
@@ -102,6 +103,24 @@ def test_the_interval_is_not_wider_than_the_noise_warrants():
     assert found.high - found.low < 0.02
 
 
+def test_models_of_one_language_each_are_read_on_it_and_held_against_those_of_all():
+    draw = np.random.default_rng(3)
+    base = {code: draw.uniform(0.8, 1.2, 100) for code in ("th", "jv", "en")}
+    bits = Bits(report(base))
+
+    def run(**changes):
+        return report({code: some * (1 + changes.get(code, 0.0)) for code, some in base.items()})
+
+    alone = {"th": run(th=-0.2, jv=0.5, en=0.01), "jv": run(jv=-0.1, th=0.5, en=0.03)}
+    together = [run(th=-0.05 + shift, jv=-0.05 + shift) for shift in (-0.01, 0.0, 0.01)]
+    own = bits.estimate_alone(alone)
+    assert own.low == pytest.approx(own.high) == pytest.approx(-0.15), "documents that change alike leave no doubt"
+    assert bits.estimate_alone(alone, ["en"]).value == pytest.approx(0.02)
+    apart = bits.estimate_alone(alone, together=together)
+    assert apart.value == pytest.approx(-0.1)
+    assert apart.high - apart.value == pytest.approx(4.302653 * 0.01 / 3**0.5), "the seeds of all at once"
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, miniature):
     threads = torch.get_num_threads()
@@ -180,6 +199,13 @@ def test_the_page_says_everything_that_was_measured(finished):
                         for one in after])
     assert lora.english.value == pytest.approx(expected, abs=1e-6)
     assert [one.arm for one in data.interference] == ["lsn", "replay"]
-    assert set(data.interference[0].changes) == {"th", "id"}
+    neurons = data.interference[0]
+    assert set(neurons.changes) == {"th", "id"}
+    assert neurons.own.value == pytest.approx(np.mean([neurons.changes[code][code] for code in ("th", "id")]))
+    assert neurons.english.value == pytest.approx(np.mean([neurons.changes[code]["en"] for code in ("th", "id")]))
+    assert neurons.difference.value == pytest.approx(neurons.own.value - neurons.own_together.value)
+    (sentence,) = [one for one in data.answer if one.startswith("Taught one language at a time, the reference changes")]
+    assert change(neurons.difference.value) in sentence
+    assert neurons.difference.low < neurons.difference.value < neurons.difference.high
     assert "http://" not in page.replace("http://www.w3.org", "")
     assert "https://" not in page

@@ -95,6 +95,16 @@ class Interference:
     """Taught language -> measured language -> relative change."""
     together: Mapping[str, float]
     """Measured language -> change when all were taught at once, the mean over the seeds."""
+    own: Estimate
+    """Mean change of each language's own text under the model that was taught it; of one seed, so draws of documents alone are in
+    the interval."""
+    own_together: Estimate
+    """Mean change of the same languages when all were taught at once."""
+    difference: Estimate
+    """How much the former differs."""
+    english: Estimate
+    """Mean change of English under the models that were taught one language."""
+    english_together: Estimate
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,6 +24,8 @@ from sea_ray.study_config import NeuronStudy
 
 DRAWS = 1000
 """Bootstrap samples of the documents."""
+Change = tuple[float, NDArray[np.float64]]
+"""Relative change of a run, and the same for each draw of the documents."""
 
 
 class Bits:
@@ -42,7 +44,7 @@ class Bits:
         """Language -> test documents."""
         return {code: len(bits) for code, bits in self._before.items()}
 
-    def changes(self, report: EvalReport, codes: Sequence[str]) -> tuple[float, NDArray[np.float64]]:
+    def changes(self, report: EvalReport, codes: Sequence[str]) -> Change:
         """Return the mean relative change over languages of one run, and the same for each draw of the documents."""
         value, drawn = 0.0, np.zeros(DRAWS)
         for code in codes:
@@ -63,13 +65,34 @@ class Bits:
             codes: languages to average over.
             against: of the other arm.
         """
-        own, other = [self.changes(each, codes) for each in reports], [self.changes(each, codes) for each in against]
-        value = np.mean([mean for mean, _ in own]) - (np.mean([mean for mean, _ in other]) if other else 0.0)
-        drawn = np.mean([draws for _, draws in own], axis=0) - (np.mean([draws for _, draws in other], axis=0) if other else 0.0)
-        variance = sum(float(np.var([mean for mean, _ in arm], ddof=1)) / len(arm) for arm in (own, other) if arm)
-        freedom = len(own) + len(other) - (2 if other else 1)
-        half = math.hypot(float(student.ppf(0.975, freedom)) * math.sqrt(variance), Z95 * float(np.std(drawn)))
-        return Estimate(value=float(value), low=float(value) - half, high=float(value) + half)
+        return _estimate([self.changes(each, codes) for each in reports], [self.changes(each, codes) for each in against])
+
+    def estimate_alone(self, alone: Mapping[str, EvalReport], codes: Sequence[str] = (), together: Sequence[EvalReport] = ()
+                       ) -> Estimate:
+        """Return the same of models that were taught one language each, with one seed, of which no interval can say anything.
+
+        Args:
+            alone: by the language that was taught.
+            codes: languages to average over; none: of each model the one that it was taught.
+            together: of models taught all of them, one for each seed, to say how much the former differ.
+        """
+        own = [self.changes(each, codes or [code]) for code, each in alone.items()]
+        mean = float(np.mean([value for value, _ in own])), np.mean([draws for _, draws in own], axis=0)
+        return _estimate([mean], [self.changes(each, codes or list(alone)) for each in together])
+
+
+def _estimate(own: Sequence[Change], other: Sequence[Change]) -> Estimate:
+    """Return the mean over the runs of an arm, less that of another arm's if there is one."""
+    arms = [arm for arm in (own, other) if arm]
+    value, *less = (float(np.mean([mean for mean, _ in arm])) for arm in arms)
+    drawn, *less_drawn = (np.mean([draws for _, draws in arm], axis=0) for arm in arms)
+    value, drawn = value - sum(less), drawn - sum(less_drawn)
+    repeated = [arm for arm in arms if len(arm) > 1]
+    variance = sum(float(np.var([mean for mean, _ in arm], ddof=1)) / len(arm) for arm in repeated)
+    freedom = sum(len(arm) - 1 for arm in repeated)
+    seeds = float(student.ppf(0.975, freedom)) * math.sqrt(variance) if repeated else 0.0
+    half = math.hypot(seeds, Z95 * float(np.std(drawn)))
+    return Estimate(value=value, low=value - half, high=value + half)
 
 
 def _bits(report: EvalReport, code: str) -> NDArray[np.float64]:
@@ -93,15 +116,16 @@ def neuron_study_data(study: NeuronResults, record: Mapping[str, Any]) -> Neuron
     arms = tuple(_arm_row(name, chosen, rates[name], bits, reports, study.runs) for name in chosen.arms)
     stages = tuple(StageRow(name=row["name"], kind=row["kind"], seconds=row["seconds"], reused=row["reused"],
                             fingerprint=row["fingerprint"]) for row in record["stages"])
+    interference = tuple(_interference(name, chosen, bits, reports[name], study.alone)
+                         for name, arm in chosen.arms.items() if arm.alone)
     tokens = next(run.training.facts["tokens"] for run in study.runs if run.arm == chosen.reference)
     return NeuronStudyData(
-        name=record["name"], made_at=record["made_at"], answer=tuple(answer(arms, chosen)), reference=chosen.reference,
-        max_cost=chosen.max_cost, languages=chosen.languages, rate_languages=chosen.rate_languages, seeds=len(chosen.seeds),
-        documents=bits.documents, tokens=tokens, arms=arms, left_out=chosen.arms_without,
+        name=record["name"], made_at=record["made_at"], answer=tuple(answer(arms, chosen, interference)),
+        reference=chosen.reference, max_cost=chosen.max_cost, languages=chosen.languages, rate_languages=chosen.rate_languages,
+        seeds=len(chosen.seeds), documents=bits.documents, tokens=tokens, arms=arms, left_out=chosen.arms_without,
         rates=tuple(RateRow(arm=trial.arm, rate=trial.rate, gain=trial.gain, cost=trial.cost, chosen=trial.chosen,
                             error=trial.error or "") for trial in study.rates),
-        interference=tuple(_interference(name, chosen, bits, reports[name], study.alone)
-                           for name, arm in chosen.arms.items() if arm.alone),
+        interference=interference,
         command=f"sea-ray run {' '.join(record['overrides'])}", config=yaml.safe_dump(record["config"], sort_keys=False),
         versions=record["versions"], stages=stages,
         cost=Cost(wall_s=record["seconds"], machine=record["machine"], peak_memory_bytes=record["peak_memory_bytes"],
@@ -143,21 +167,22 @@ def _training_cost(training: Artifact) -> dict[str, Any]:
 
 def _interference(name: str, study: NeuronStudy, bits: Bits, together: Sequence[EvalReport], alone: Sequence[ArmRun]
                   ) -> Interference:
-    changes = {}
-    for run in alone:
-        if run.arm == name:
-            report = EvalReport.load(run.evaluation.folder)
-            changes[run.languages[0]] = {code: bits.changes(report, [code])[0] for code in bits.documents}
+    reports = {run.languages[0]: EvalReport.load(run.evaluation.folder) for run in alone if run.arm == name}
+    changes = {taught: {code: bits.changes(report, [code])[0] for code in bits.documents} for taught, report in reports.items()}
     means = {code: float(np.mean([bits.changes(report, [code])[0] for report in together])) for code in bits.documents}
-    return Interference(arm=name, title=study.arms[name].title, changes=changes, together=means)
+    return Interference(arm=name, title=study.arms[name].title, changes=changes, together=means,
+                        own=bits.estimate_alone(reports), own_together=bits.estimate(together, study.languages),
+                        difference=bits.estimate_alone(reports, together=together),
+                        english=bits.estimate_alone(reports, ["en"]), english_together=bits.estimate(together, ["en"]))
 
 
-def answer(arms: Sequence[ArmRow], study: NeuronStudy) -> list[str]:
+def answer(arms: Sequence[ArmRow], study: NeuronStudy, alone: Sequence[Interference] = ()) -> list[str]:
     """Return what the figures say, in sentences; a difference is called one only if its interval leaves out 0.
 
     Args:
         arms: their figures.
         study: reference and limit.
+        alone: arms that were also taught one language at a time.
     """
     row = {arm.name: arm for arm in arms}
     reference = row[study.reference]
@@ -167,7 +192,7 @@ def answer(arms: Sequence[ArmRow], study: NeuronStudy) -> list[str]:
     words = {"better": [arm for arm in arms if arm.difference and arm.difference.high < 0],
              "worse": [arm for arm in arms if arm.difference and arm.difference.low > 0],
              "no clear difference": [arm for arm in arms if arm.difference and not arm.difference.is_clear]}
-    said = {"better": "teach these languages more than the reference", "worse": "teach them less",
+    said = {"better": "teach these languages more than the reference, by what stands in brackets", "worse": "teach them less",
             "no clear difference": "cannot be told from it"}
     for word, some in words.items():
         if some:
@@ -177,6 +202,10 @@ def answer(arms: Sequence[ArmRow], study: NeuronStudy) -> list[str]:
     if dear:
         sentences.append(f"English or Chinese surely pays more than {change(study.max_cost).lstrip('+')} in "
                          f"{listing([arm.title for arm in dear])}.")
+    sentences += [f"Taught one language at a time, the reference changes each language's own text by {change(one.own.value)} "
+                  f"({_interval(one.own)}), which is {change(one.difference.value)} ({_interval(one.difference)}) against all at "
+                  f"once, and English by {change(one.english.value)} ({_interval(one.english)})."
+                  for one in alone if one.arm == study.reference]
     edge = [arm.title for arm in arms if len(study.rates_of(arm.name)) > 1 and arm.rate == max(study.rates_of(arm.name))]
     if edge:
         sentences.append(f"The highest rate that was tried is the best within the limit for {listing(edge)}: a higher one may be "
