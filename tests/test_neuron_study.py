@@ -116,6 +116,7 @@ def test_models_of_one_language_each_are_read_on_it_and_held_against_those_of_al
     own = bits.estimate_alone(alone)
     assert own.low == pytest.approx(own.high) == pytest.approx(-0.15), "documents that change alike leave no doubt"
     assert bits.estimate_alone(alone, ["en"]).value == pytest.approx(0.02)
+    assert bits.estimate_alone(alone, against={"th": run(th=-0.1), "jv": run(jv=-0.1)}).value == pytest.approx(-0.05)
     apart = bits.estimate_alone(alone, together=together)
     assert apart.value == pytest.approx(-0.1)
     assert apart.high - apart.value == pytest.approx(4.302653 * 0.01 / 3**0.5), "the seeds of all at once"
@@ -204,8 +205,11 @@ def test_the_page_says_everything_that_was_measured(finished):
     assert neurons.own.value == pytest.approx(np.mean([neurons.changes[code][code] for code in ("th", "id")]))
     assert neurons.english.value == pytest.approx(np.mean([neurons.changes[code]["en"] for code in ("th", "id")]))
     assert neurons.difference.value == pytest.approx(neurons.own.value - neurons.own_together.value)
-    (sentence,) = [one for one in data.answer if one.startswith("Taught one language at a time, the reference changes")]
+    (sentence,) = [one for one in data.answer if one.startswith("Taught one language at a time (one seed), the reference")]
     assert change(neurons.difference.value) in sentence
+    replay = data.interference[1]
+    assert neurons.against_reference is None
+    assert replay.against_reference.value == pytest.approx(replay.own.value - neurons.own.value)
     assert neurons.difference.low < neurons.difference.value < neurons.difference.high
     assert "http://" not in page.replace("http://www.w3.org", "")
     assert "https://" not in page

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from sea_ray.stages.overlap import Overlap
 
 _PROBE, _PROBE_TOKENS = "The rivers of the north were wide, ความรู้ 1.234,5", 32
+_OVERLAP_VERSION = 2
+"""Of overlap.json: 2 names all items that have the same words."""
 _NAMED = 5
 """Rows of training data that are named on the terminal."""
 
@@ -195,7 +197,7 @@ def _overlaps(config: EvaluateConfig, held_out: Sequence[HeldOutText], digests: 
     from sea_ray.stages.overlap import Overlap, TrainingData, find_overlaps
 
     training = TrainingData(config.model or config.tokenizer or str(config.endpoint))
-    file, key = folder / "overlap.json", fingerprint([digests, config.languages, training.fingerprints])
+    file, key = folder / "overlap.json", fingerprint([_OVERLAP_VERSION, digests, config.languages, training.fingerprints])
     kept = read_json(file) if file.exists() else {}
     if kept.get("key") == key:
         found = [Overlap(**one) for one in kept["found"]]

@@ -28,7 +28,7 @@ def key_values(texts: Sequence[str], example: str, as_text: Collection[str] = ()
             raise ConfigError("", f"{text!r} is not key=value; write for example {example}")
         try:
             found[key] = value if key in as_text else yaml.safe_load(value)
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError) as error:  # a date such as 2026-13-01 is the latter
             raise ConfigError(key, f"{value!r} can't be read as YAML ({getattr(error, 'problem', None) or error}); "
                                    f"write for example {example}") from error
     return found

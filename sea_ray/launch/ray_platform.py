@@ -91,7 +91,7 @@ def _inherited(defaults: dict[str, str]) -> Iterator[None]:
         yield
     finally:
         for name in added:
-            del os.environ[name]
+            os.environ.pop(name, None)
 
 
 def gcs_address() -> str:

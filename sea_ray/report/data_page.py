@@ -14,7 +14,7 @@ from sea_ray.report.page import masthead, page, write_page
 from sea_ray.report.provenance import code_block, sources, splits
 
 _LONGEST_SAMPLE = 400
-_MOST_OVERLAPS = 200
+_MOST_OVERLAPS = 40
 _STEP_TITLES = {"read": "unreadable", "zawgyi": "Zawgyi", "clean": "empty, short", "mask": "personal data",
                 "identify": "other language", "decontaminate": "in a benchmark", "deduplicate": "repeated",
                 "limit": "beyond the limit", "near_deduplicate": "near-repeated", "quality": "unlikely"}
@@ -163,13 +163,19 @@ def _stage(name: str, rows: Sequence[ConversationRow]) -> Html:
 
 
 def _overlaps(rows: Sequence[OverlapRow]) -> Html:
-    lines = [[language_heading(row.language), cell(row.part.replace("_", " ")), cell(f"{row.file}, {row.row:,}"), cell(row.item),
-              cell(element("span", row.passage, lang=language_tag(row.language)))] for row in rows[:_MOST_OVERLAPS]]
-    more = (f" The first {_MOST_OVERLAPS} of {len(rows):,}; all stand in the corpus' documents/funnel.json and in the "
-            "conversations' record." if len(rows) > _MOST_OVERLAPS else "")
-    return join([paragraph("Nothing is trained on what repeats an item of a benchmark that is asked: a long common passage of "
-                           "letters and digits, or a short item as a whole. Numbers are rows of the file." + more),
-                 table(["Language", "Of", "File, row", "Item", "What both share"], lines, "compact")])
+    groups: dict[tuple[str, str], list[OverlapRow]] = {}
+    for row in rows:
+        groups.setdefault((row.part, row.language), []).append(row)
+    lines = [[language_heading(row.language), cell(row.part.replace("_", " ")),
+              cell(f"{row.file}, {row.row:,}" if row.row else row.file), cell(row.item),
+              cell(element("span", row.passage, lang=language_tag(row.language)))]
+             for some in groups.values() for row in some[:_MOST_OVERLAPS]]
+    return join([
+        paragraph("Nothing is trained on what repeats an item of a benchmark that is asked: a long common passage of letters and "
+                  "digits, or a short item as a whole. Numbers count the documents of a file of text, and the lines or rows of a "
+                  f"file of conversations. Shown are {_MOST_OVERLAPS} of each language at most; the corpus' "
+                  "documents/funnel.json and the conversations' record name the first thousand. All are counted above."),
+        table(["Language", "Of", "File, number", "Item", "What both share"], lines, "compact")])
 
 
 def _samples(samples: Mapping[str, Sequence[str]]) -> Html:

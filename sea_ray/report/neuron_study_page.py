@@ -123,10 +123,11 @@ def _interference(data: NeuronStudyData) -> Html:
     told = ("Each row is a model that was taught one language; each column says by how much bits per byte of a language changed, "
             "in per cent. The last row is the same arm taught all languages at once: where a language's own row has a lower "
             "figure than the last one, together is worse than alone.")
-    rows = [[heading(one.title), _estimate(one.own), _estimate(one.own_together), _estimate(one.difference),
-             _estimate(one.english), _estimate(one.english_together)] for one in data.interference]
-    head = ["Arm", *map(number_heading, ("each language's own text", "all at once", "difference", "English, one at a time",
-                                         "English, all at once"))]
+    rows = [[heading(one.title), _estimate(one.own), _estimate(one.against_reference), _estimate(one.own_together),
+             _estimate(one.difference), _estimate(one.english), _estimate(one.english_together)]
+            for one in sorted(data.interference, key=lambda one: one.own.value)]
+    head = ["Arm", *map(number_heading, ("each language's own text", "against the reference", "all at once",
+                                         "alone less all at once", "English, one at a time", "English, all at once"))]
     note = ("Means over the languages. One at a time is one seed: in its intervals are draws of the documents alone, in those of "
             "the difference the seeds of all at once, too.")
     return join([paragraph(told), table(head, rows, "compact"), paragraph(note, "note"),

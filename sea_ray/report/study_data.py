@@ -102,6 +102,8 @@ class Interference:
     """Mean change of the same languages when all were taught at once."""
     difference: Estimate
     """How much the former differs."""
+    against_reference: Estimate | None
+    """How much it differs from the reference's; None of the reference, or where that was not taught so."""
     english: Estimate
     """Mean change of English under the models that were taught one language."""
     english_together: Estimate

@@ -66,10 +66,11 @@ def build_conversations(context: StageContext) -> Mapping[str, Any]:
     facts: dict[str, Any] = {}
     for part, (conversations, length) in parts.items():
         clean: dict[str, list[Conversation]] = {}
-        review, overlaps = Counter[str](), list[OverlapRow]()
+        repeating: dict[str, list[OverlapRow]] = {}
+        review = Counter[str]()
         in_corpus = {code: sum(one.entity in known for one in some) for code, some in conversations.items()}
         for code, some in conversations.items():
-            clean[code] = []
+            clean[code], repeating[code] = [], []
             for one in some:
                 if one.entity in known:
                     continue
@@ -77,8 +78,8 @@ def build_conversations(context: StageContext) -> Mapping[str, Any]:
                 if shared is None:
                     clean[code].append(one)
                 else:
-                    overlaps.append(OverlapRow.of(one.language, one.file, one.row, shared))
-        contaminated = {code: len(some) - len(clean[code]) - in_corpus[code] for code, some in conversations.items()}
+                    repeating[code].append(OverlapRow.of(one.language, one.file, one.row, shared))
+        contaminated = {code: len(rows) for code, rows in repeating.items()}
         if part in STAGES and config.data.reviews:
             for code, some in clean.items():
                 clean[code], counts = reviewed(some, decisions, require=config.data.require_review)
@@ -92,8 +93,8 @@ def build_conversations(context: StageContext) -> Mapping[str, Any]:
         for code, sequences in packed.sequences.items():
             sequences.save(context.folder / part / code)
         facts[part] = {"conversations": packed.num_conversations, "too_long": packed.num_too_long,
-                       "contaminated": contaminated, "overlaps": overlaps[:MOST_OVERLAPS], "in_corpus": in_corpus,
-                       "review": dict(review),
+                       "contaminated": contaminated, "in_corpus": in_corpus, "review": dict(review),
+                       "overlaps": [row for rows in repeating.values() for row in rows[:MOST_OVERLAPS]],
                        "filled": {code: packed.filled_frac(code) for code in packed.sequences}}
     return facts
 

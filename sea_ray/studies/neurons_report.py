@@ -67,18 +67,24 @@ class Bits:
         """
         return _estimate([self.changes(each, codes) for each in reports], [self.changes(each, codes) for each in against])
 
-    def estimate_alone(self, alone: Mapping[str, EvalReport], codes: Sequence[str] = (), together: Sequence[EvalReport] = ()
-                       ) -> Estimate:
-        """Return the same of models that were taught one language each, with one seed, of which no interval can say anything.
+    def estimate_alone(self, alone: Mapping[str, EvalReport], codes: Sequence[str] = (), *,
+                       against: Mapping[str, EvalReport] | None = None, together: Sequence[EvalReport] = ()) -> Estimate:
+        """Return the same of models that were taught one language each, with one seed, or how much it differs.
+
+        In the interval are draws of the documents, and the seeds of `together`; the seeds of the models themselves are not.
 
         Args:
-            alone: by the language that was taught.
+            alone: by the language that was taught, at least one.
             codes: languages to average over; none: of each model the one that it was taught.
-            together: of models taught all of them, one for each seed, to say how much the former differ.
+            against: models of another arm that were taught the same languages.
+            together: models that were taught all of them at once, one for each seed.
         """
+        other = [self._alone(against, codes)] if against else [self.changes(each, codes or list(alone)) for each in together]
+        return _estimate([self._alone(alone, codes)], other)
+
+    def _alone(self, alone: Mapping[str, EvalReport], codes: Sequence[str]) -> Change:
         own = [self.changes(each, codes or [code]) for code, each in alone.items()]
-        mean = float(np.mean([value for value, _ in own])), np.mean([draws for _, draws in own], axis=0)
-        return _estimate([mean], [self.changes(each, codes or list(alone)) for each in together])
+        return float(np.mean([value for value, _ in own])), np.mean([draws for _, draws in own], axis=0)
 
 
 def _estimate(own: Sequence[Change], other: Sequence[Change]) -> Estimate:
@@ -167,12 +173,15 @@ def _training_cost(training: Artifact) -> dict[str, Any]:
 
 def _interference(name: str, study: NeuronStudy, bits: Bits, together: Sequence[EvalReport], alone: Sequence[ArmRun]
                   ) -> Interference:
-    reports = {run.languages[0]: EvalReport.load(run.evaluation.folder) for run in alone if run.arm == name}
+    reports, reference = ({run.languages[0]: EvalReport.load(run.evaluation.folder) for run in alone if run.arm == arm}
+                          for arm in (name, study.reference))
     changes = {taught: {code: bits.changes(report, [code])[0] for code in bits.documents} for taught, report in reports.items()}
     means = {code: float(np.mean([bits.changes(report, [code])[0] for report in together])) for code in bits.documents}
     return Interference(arm=name, title=study.arms[name].title, changes=changes, together=means,
                         own=bits.estimate_alone(reports), own_together=bits.estimate(together, study.languages),
                         difference=bits.estimate_alone(reports, together=together),
+                        against_reference=bits.estimate_alone(reports, against=reference)
+                        if reference and name != study.reference else None,
                         english=bits.estimate_alone(reports, ["en"]), english_together=bits.estimate(together, ["en"]))
 
 
@@ -202,9 +211,10 @@ def answer(arms: Sequence[ArmRow], study: NeuronStudy, alone: Sequence[Interfere
     if dear:
         sentences.append(f"English or Chinese surely pays more than {change(study.max_cost).lstrip('+')} in "
                          f"{listing([arm.title for arm in dear])}.")
-    sentences += [f"Taught one language at a time, the reference changes each language's own text by {change(one.own.value)} "
-                  f"({_interval(one.own)}), which is {change(one.difference.value)} ({_interval(one.difference)}) against all at "
-                  f"once, and English by {change(one.english.value)} ({_interval(one.english)})."
+    sentences += [f"Taught one language at a time (one seed), the reference changes each language's own text by "
+                  f"{change(one.own.value)} ({_interval(one.own)}) and English by {change(one.english.value)} "
+                  f"({_interval(one.english)}); from all at once the former differs by {change(one.difference.value)} of the "
+                  f"base's bits ({_interval(one.difference)})."
                   for one in alone if one.arm == study.reference]
     edge = [arm.title for arm in arms if len(study.rates_of(arm.name)) > 1 and arm.rate == max(study.rates_of(arm.name))]
     if edge:
