@@ -118,10 +118,10 @@ class RunQueue:
         if not name:
             await self._waiting.put("")  # for the other groups
             return "stop"
+        group.running = name
         if (error := self._halted or self._ending.get(name)) is not None:
             await self.finished(name, error)
             return "idle"
-        group.running = name
         return self._stages[name]
 
     async def offer(self, stage: Stage) -> None:
@@ -159,10 +159,13 @@ class RunQueue:
         self._preempted.add(name)
 
     async def finished(self, name: str, error: bytes | None) -> None:
-        """Record how a stage ended; the first word counts."""
-        for group in self._groups.values():
-            if group.running == name:
-                group.running = ""
+        """Record how a running stage ended. The first word counts: every rank may say it, and a later one must not end what its
+        submitter has tried again meanwhile."""
+        running = [group for group in self._groups.values() if group.running == name]
+        if not running:
+            return
+        for group in running:
+            group.running = ""
         future = self._outcomes.get(name)
         if future is not None and not future.done():
             future.set_result(error)
@@ -177,9 +180,9 @@ class RunQueue:
         """Record that a group has ended for good: its stage ends with `reason`, and with the last group all that waits."""
         if self._resting and not self._groups[number].running:
             return
-        group = self._groups.pop(number)
-        if group.running:
-            await self.finished(group.running, pickle.dumps(RuntimeError(reason)))
+        if running := self._groups[number].running:
+            await self.finished(running, pickle.dumps(RuntimeError(reason)))
+        del self._groups[number]
         if not self._groups and self._closed is None:
             await self.close(reason)
 

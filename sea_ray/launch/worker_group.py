@@ -61,6 +61,7 @@ def work(settings: dict[str, Any]) -> None:
             run_stage(stage, store, worker, QueueTracker(queue, stage.name) if shown else NullTracker())
         except SeaRayError as error:
             ray.get(queue.finished.remote(name, _pickled(error)))
+            worker.barrier()  # all have said so before rank 0 asks, and may be given the same stage again
             continue
         except PreemptedError as notice:
             ended = worker.broadcast(ray.get(queue.ending.remote(name)) if worker.rank == 0 else None)

@@ -304,10 +304,12 @@ def test_an_end_that_cannot_be_recorded_ends_the_sweep_and_runs_nothing_again(pl
 
 RATES = (3e-3, 1e-7, 1e-6)
 """Of these only the first learns anything."""
+STEPS = 32
+"""They last several times as long as Tune takes to prune one."""
 
 
 def learning(store, rate):
-    return ({"rate": rate}, fake_stages.stage("learn", store, steps=16, seconds=0.2, every=2, rate=rate))
+    return ({"rate": rate}, fake_stages.stage("learn", store, steps=STEPS, seconds=0.2, every=2, rate=rate))
 
 
 def steps_of(store, rate):
@@ -322,9 +324,9 @@ def test_a_trial_that_is_behind_is_pruned_and_whoever_runs_it_again_goes_on_from
     done = within(200, platform.sweep, "rungs", search)
     assert [trial.outcome for trial in done] == ["finished", "pruned", "pruned"]
     assert search.told == list(enumerate(["finished", "pruned", "pruned"]))
-    assert steps_of(store, RATES[0]) == list(range(16))
+    assert steps_of(store, RATES[0]) == list(range(STEPS))
     for rate, trial, (_, stage) in zip(RATES[1:], done[1:], trials[1:], strict=True):
-        assert 2 <= len(steps_of(store, rate)) < 16
+        assert 2 <= len(steps_of(store, rate)) < STEPS
         assert trial.artifact is None
         assert "behind at look 1: held_out_mean 8." in trial.error
         ending = TrialBook(store).ending(stage.key)
@@ -339,7 +341,7 @@ def test_a_trial_that_is_behind_is_pruned_and_whoever_runs_it_again_goes_on_from
     whole = within(120, platform.sweep, "whole", fake_stages.Listed(trials[:2], identity="another"))
     assert [(trial.outcome, trial.reused) for trial in whole] == [("finished", True), ("finished", False)]
     assert whole[1].artifact.facts["resumed_step"] >= 2
-    assert steps_of(store, RATES[1]) == list(range(16)), "no step is trained twice"
+    assert steps_of(store, RATES[1]) == list(range(STEPS)), "no step is trained twice"
 
 
 def test_a_replica_on_an_accelerator_gets_those_of_the_groups_which_come_again(platform, store, monkeypatch):

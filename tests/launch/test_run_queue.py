@@ -115,6 +115,23 @@ def test_a_stage_that_is_to_end_and_has_not_begun_never_begins(queue):
     assert asyncio.run(play()) == b"pruned"
 
 
+def test_what_another_rank_says_later_does_not_end_a_stage_that_is_tried_again(queue):
+    async def play():
+        outcome = asyncio.ensure_future(queue.submit(STAGE))
+        await asyncio.sleep(0)
+        assert await queue.next(0, 2) == STAGE
+        await queue.finished(NAME, b"refused")  # one rank
+        assert await asyncio.wait_for(outcome, 1) == b"refused"
+        again = asyncio.ensure_future(queue.submit(STAGE))
+        await asyncio.sleep(0)
+        await queue.finished(NAME, b"refused")  # the other
+        assert await queue.next(0, 2) == STAGE
+        await queue.finished(NAME, None)
+        return await asyncio.wait_for(again, 1)
+
+    assert asyncio.run(play()) is None
+
+
 def test_an_ended_stage_may_be_submitted_again(queue):
     async def play():
         await queue.end(NAME, b"pruned")
