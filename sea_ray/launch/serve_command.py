@@ -32,7 +32,7 @@ def split_overrides(overrides: Sequence[str]) -> tuple[str, str, bool, dict[str,
     Raises:
         ConfigError: neither a run nor a checkpoint is named, or a setting can't be read.
     """
-    changes = key_values(overrides, "run=demo", as_text=("run", "store.url", "checkpoint", "packs"))
+    changes = key_values(overrides, "run=demo", as_text=("run", "store.url", "checkpoint"))
     name, url = changes.pop("run", ""), changes.pop("store.url", "runs")
     ignore_gate = changes.pop("safety.ignore_gate", False) is True
     if bool(name) == ("checkpoint" in changes):
