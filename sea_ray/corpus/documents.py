@@ -19,7 +19,7 @@ from sea_ray.artifacts import read_json, write_json
 SPLITS = ("train", "validation", "test")
 _SCHEMA = pyarrow.schema([("text", pyarrow.large_string())])
 _INDEX = "funnel.json"
-_SHOWN = 120
+_SHOWN = 60
 """Characters of a shared passage that are kept."""
 _GROUP_DOCUMENTS, _GROUP_BYTES = 4096, 1 << 22
 

@@ -99,7 +99,7 @@ def test_documents_that_repeat_what_is_held_out_are_dropped_counted_and_named(ro
         (row,) = [row for row in one.overlaps if row.language == "en"]
         lines = (root / row.file).read_text(encoding="utf-8").splitlines()
         assert "number 17 " in lines[row.row - 1]
-        assert (row.item, row.passage) == ("quiz/en item 3", lines[row.row - 1])
+        assert (row.item, row.passage) == ("quiz/en item 3", lines[row.row - 1][:60])
 
 
 def test_bad_row_is_an_error_with_file_and_line_or_a_counted_skip(root, gather):
